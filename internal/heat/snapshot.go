@@ -1,0 +1,150 @@
+package heat
+
+import (
+	"fmt"
+	"time"
+)
+
+// PID values of a Series that stand for no single process.
+const (
+	// PIDOff is the PID of series that the config merges over processes.
+	PIDOff = 0
+	// PIDOther is the PID of the processes beyond a memcg's top N.
+	PIDOther = -1
+)
+
+// A Snapshot is all that the exporter knows at one moment. It is immutable: a
+// scrape reads one and never waits for anything.
+type Snapshot struct {
+	// Source says what aged and harvested.
+	Source SourceInfo
+	// Memcgs are sorted by path.
+	Memcgs []MemcgSnapshot
+	// Self is what the exporter tells of itself, beyond single memcgs.
+	Self SelfStats
+}
+
+// SourceInfo describes the source in use.
+type SourceInfo struct {
+	// Name is "hooks", "stock", "referenced" or "replay".
+	Name string
+	// Granularity is "page" or "mapping".
+	Granularity string
+}
+
+// A MemcgSnapshot is the last complete window of one memcg, and the counters
+// of all its passes.
+type MemcgSnapshot struct {
+	// Path is the memcg's path from the cgroup root, "/" for the root.
+	Path string
+	// WindowEnd is when the window's last pass ended; zero before the first.
+	WindowEnd time.Time
+	// WindowPasses is how many passes the window had.
+	WindowPasses int
+	// Series are the process series, sorted by PID and Comm.
+	Series []Series
+	// TrackedProcesses and TrackedRegions are what the tracker watches.
+	TrackedProcesses, TrackedRegions int
+	// Passes counts the memcg's passes.
+	Passes PassStats
+}
+
+// A Series is one process, or what the config has merged into one.
+type Series struct {
+	// PID is the process's tgid, PIDOff or PIDOther.
+	PID int
+	// Comm is the process's name; empty where the config leaves it out.
+	Comm string
+	// SwappedBytes is the size of the pages that have an entry in swap.
+	SwappedBytes uint64
+	// Areas are sorted by Node and Type; those with no byte and no
+	// observation are left out.
+	Areas []Area
+}
+
+// An Area is the memory of one series that has one node and one type.
+type Area struct {
+	// Node is the NUMA node, -1 where it is not known.
+	Node int
+	// Type is the type of the pages.
+	Type Type
+	// Hot, Warm, Cold and Unobserved are bytes; their sum is Resident.
+	Hot, Warm, Cold, Unobserved uint64
+	// Resident is counted by itself, when residency is read.
+	Resident uint64
+	// Accesses has one observation for each watched region and window since
+	// the series began.
+	Accesses Histogram
+}
+
+// A Histogram counts observations, cumulative over time but not over buckets.
+type Histogram struct {
+	// Bounds are the upper bounds of the buckets, inclusive, ascending. It is
+	// shared between histograms and must not be changed.
+	Bounds []uint64
+	// Counts has one more element than Bounds: the last is above all bounds.
+	Counts []uint64
+	// Sum is the sum of all observations.
+	Sum uint64
+}
+
+// Count returns the number of observations.
+func (h *Histogram) Count() uint64 {
+	var n uint64
+	for _, c := range h.Counts {
+		n += c
+	}
+	return n
+}
+
+// PassStats counts the passes of one memcg since the exporter began.
+type PassStats struct {
+	// Passes is the number of passes that ran, failed ones included.
+	Passes uint64
+	// Failures counts failed passes by reason.
+	Failures map[string]uint64
+	// DurationBounds are upper bounds in seconds of the passes' durations;
+	// DurationCounts has one more element, for those above all.
+	DurationBounds []float64
+	DurationCounts []uint64
+	// DurationSum is the passes' total duration in seconds.
+	DurationSum float64
+	// Delay is how long passes waited beyond their time, in seconds.
+	Delay float64
+	// Records is the number of harvest records taken in.
+	Records uint64
+	// Lost is the number of harvest records that the kernel side had to drop.
+	Lost uint64
+	// Skips counts, by reason, what the walk said it could not look at.
+	Skips map[string]uint64
+	// Resets counts processes whose history was dropped, by reason: "exit",
+	// "exec", "reused", "moved".
+	Resets map[string]uint64
+}
+
+// SelfStats is what the exporter tells of itself.
+type SelfStats struct {
+	// BPFMemoryBytes is the memory locked by BPF maps and programs.
+	BPFMemoryBytes uint64
+	// CPUSeconds is the CPU time used since start, by part: "age", "fold",
+	// "residency", "window".
+	CPUSeconds map[string]float64
+	// OtherWalkers names kernel features that were last seen clearing accessed
+	// bits where the source cannot notice it, such as "damon".
+	OtherWalkers []string
+}
+
+// Check returns an error if the snapshot breaks the one invariant: for each
+// area hot + warm + cold + unobserved = resident.
+func (m *MemcgSnapshot) Check() error {
+	for i := range m.Series {
+		s := &m.Series[i]
+		for _, a := range s.Areas {
+			if sum := a.Hot + a.Warm + a.Cold + a.Unobserved; sum != a.Resident {
+				return fmt.Errorf("memcg %q pid %d node %d type %v: hot %d + warm %d + cold %d + unobserved %d = %d bytes, but %d are resident",
+					m.Path, s.PID, a.Node, a.Type, a.Hot, a.Warm, a.Cold, a.Unobserved, sum, a.Resident)
+			}
+		}
+	}
+	return nil
+}
