@@ -1,0 +1,104 @@
+package heat
+
+import "math/bits"
+
+// planes is the number of bit-sliced frequency planes.
+const planes = 3
+
+// A slab is what the tracker keeps of one region of one process. It has no
+// pointers, so that the garbage collector never looks into slabs.
+type slab struct {
+	// young has the pages found young in pass; freq counts all passes of the
+	// window before it: bit p of page i's count is freq[p].Has(i).
+	young Bitmap
+	freq  [planes]Bitmap
+	// missed has the pages which some pass of the window could not look at.
+	missed Bitmap
+	// watched has the pages that were resident before the last pass of the
+	// window before: those whose accessed bits this window can interpret.
+	watched Bitmap
+	pass    uint32
+}
+
+// fold adds pages found young in a pass. A page counts once a pass, however
+// many records have it.
+func (s *slab) fold(pass uint32, young *Bitmap) {
+	if s.pass == pass {
+		for i := range s.young {
+			s.young[i] |= young[i]
+		}
+		return
+	}
+	s.roll()
+	s.pass = pass
+	s.young = *young
+}
+
+// roll moves the pages of the pass that ended into the planes.
+func (s *slab) roll() {
+	for i, y := range s.young {
+		f0, f1 := s.freq[0][i], s.freq[1][i]
+		c0 := f0 & y
+		c1 := f1 & c0
+		s.freq[0][i] = f0 ^ y
+		s.freq[1][i] = f1 ^ c0
+		s.freq[2][i] ^= c1
+	}
+	s.young = Bitmap{}
+}
+
+// restart makes the slab ready for a window in which the given pages can be
+// judged.
+func (s *slab) restart(watched *Bitmap) {
+	*s = slab{watched: *watched}
+}
+
+// Classes are the pages of one ResidentPart at the end of a window. They share
+// no page; those in none of them are unobserved.
+type Classes struct {
+	Hot, Warm, Cold Bitmap
+	// Accesses is the sum of the window's accesses of these pages.
+	Accesses uint64
+}
+
+// classify judges the pages of a part: hot are those young in at least need
+// passes, whatever was missed beside; nothing missed is warm or cold.
+func (s *slab) classify(pages *Bitmap, need int, missedAll bool, c *Classes) {
+	c.Accesses = 0
+	for i := range pages {
+		f0, f1, f2 := s.freq[0][i], s.freq[1][i], s.freq[2][i]
+		w := pages[i] & s.watched[i]
+		sure := w &^ s.missed[i]
+		if missedAll {
+			sure = 0
+		}
+		hot := atLeast(need, f0, f1, f2) & w
+		anyPass := f0 | f1 | f2
+		warm := sure & anyPass &^ hot
+		cold := sure &^ anyPass
+		c.Hot[i], c.Warm[i], c.Cold[i] = hot, warm, cold
+		seen := hot | warm
+		c.Accesses += uint64(bits.OnesCount64(f0&seen) + 2*bits.OnesCount64(f1&seen) + 4*bits.OnesCount64(f2&seen))
+	}
+}
+
+// atLeast returns, for 64 bit-sliced counts at once, which are at least n,
+// 1 to MaxPassesPerWindow.
+func atLeast(n int, f0, f1, f2 uint64) uint64 {
+	switch n {
+	case 1:
+		return f0 | f1 | f2
+	case 2:
+		return f1 | f2
+	case 3:
+		return f0&f1 | f2
+	case 4:
+		return f2
+	case 5:
+		return f2 & (f0 | f1)
+	case 6:
+		return f2 & f1
+	default:
+		return f0 & f1 & f2
+	}
+}
