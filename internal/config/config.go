@@ -1,0 +1,159 @@
+// Package config reads the exporter's YAML configuration. It is strict: a key
+// it does not know, a value that cannot be meant, a memcg named twice are all
+// errors, and all of them are reported at once, each with its line and key.
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"time"
+)
+
+// A Config is a valid configuration with every default filled in. It is made
+// only by Parse and Load, and is not changed afterwards.
+type Config struct {
+	// Source is what ages and harvests: one of Sources.
+	Source string
+	// Aging says when memcgs are aged.
+	Aging Aging
+	// Heat says how pages and regions are classed.
+	Heat Heat
+	// Memcgs are the memcgs to watch, in the file's order; at least one, and no
+	// path twice.
+	Memcgs []Memcg
+	// Labels says which labels process series carry.
+	Labels Labels
+	// Limits bounds what the exporter may use.
+	Limits Limits
+}
+
+// Aging is the schedule of passes.
+type Aging struct {
+	// Interval is the time from one pass of a memcg to its next, where the
+	// memcg's own entry names no other; MinInterval to MaxInterval.
+	Interval time.Duration
+	// PassesPerWindow is how many passes make a window, 1 to
+	// MaxPassesPerWindow.
+	PassesPerWindow int
+	// CPUBudget is the share of one CPU that all passes may use together;
+	// above 0, at most 1.
+	CPUBudget float64
+	// CanSwap ages anonymous memory even where there is no swap to move it to.
+	CanSwap bool
+	// Concurrency is how many memcgs may be aged at the same time, 1 to
+	// MaxConcurrency.
+	Concurrency int
+}
+
+// Heat is how accesses become classes and buckets.
+type Heat struct {
+	// HotFraction is the share of a window's passes that must find a page
+	// young for it to be hot; above 0, at most 1.
+	HotFraction float64
+	// RegionBuckets are the inclusive upper bounds of mglru_region_accesses,
+	// strictly ascending; 1 to MaxRegionBuckets of them.
+	RegionBuckets []uint64
+}
+
+// A Memcg is an entry of the list of memcgs to watch.
+type Memcg struct {
+	// Path is a path from the cgroup root, or a pattern of paths.
+	Path string
+	// Interval is the time between passes: the entry's own, else
+	// Aging.Interval.
+	Interval time.Duration
+	// Processes says which processes get series of their own.
+	Processes Processes
+}
+
+// Processes selects the processes of a memcg.
+type Processes struct {
+	// Top is how many processes, by resident bytes, get series of their own;
+	// the others are merged into one. With 0 all are merged.
+	Top int
+	// MinResident is how many resident bytes a process needs for series of its
+	// own; smaller ones are merged with those beyond Top.
+	MinResident uint64
+	// Comm must match a process's whole name for it to be watched at all. It
+	// is nil where every process is watched.
+	Comm *regexp.Regexp
+}
+
+// Labels says which labels process series carry. Series that differ only in a
+// label that is off are merged.
+type Labels struct {
+	PID, Comm bool
+}
+
+// Limits bounds what the exporter may use.
+type Limits struct {
+	// MaxSeries is how many process series a scrape returns at most, at least
+	// 1; a histogram counts as one for each bucket, its sum and its count.
+	MaxSeries int
+	// MaxTrackedBytes is how much process memory is tracked page by page, at
+	// least one region.
+	MaxTrackedBytes uint64
+}
+
+// The ranges of values.
+const (
+	// MinInterval is the shortest time between two passes. Less than a second
+	// is for tests: every pass costs CPU and shortens the kernel's generations.
+	MinInterval = 100 * time.Millisecond
+	// MaxInterval is the longest time between two passes.
+	MaxInterval = 24 * time.Hour
+	// MaxPassesPerWindow is what three bits a page can count.
+	MaxPassesPerWindow = 7
+	// MaxConcurrency is the highest number of memcgs aged at the same time.
+	MaxConcurrency = 64
+	// MaxRegionBuckets is the highest number of histogram bounds.
+	MaxRegionBuckets = 64
+
+	maxRegionBound  = 512 * MaxPassesPerWindow
+	maxTop          = 10_000
+	minTrackedBytes = 2 << 20
+	maxFileSize     = 1 << 20
+)
+
+// Sources returns the values that the key "source" may have.
+func Sources() []string { return []string{"auto", "hooks"} }
+
+// defaults returns the configuration of a file that only lists memcgs.
+func defaults() *Config {
+	return &Config{
+		Source: "auto",
+		Aging: Aging{
+			Interval:        30 * time.Second,
+			PassesPerWindow: 4,
+			CPUBudget:       0.02,
+			CanSwap:         true,
+			Concurrency:     1,
+		},
+		Heat: Heat{
+			HotFraction:   0.5,
+			RegionBuckets: []uint64{0, 1, 8, 64, 256, 512, 1024, 2048},
+		},
+		Labels: Labels{PID: true, Comm: true},
+		Limits: Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30},
+	}
+}
+
+func defaultMemcg() Memcg {
+	return Memcg{Processes: Processes{Top: 20, MinResident: 16 << 20}}
+}
+
+// Load reads and parses a file. An error wraps fs.ErrNotExist if there is none.
+func Load(file string) (*Config, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read config: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read config: %w", err)
+	}
+	return Parse(file, data)
+}
