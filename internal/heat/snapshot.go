@@ -129,6 +129,8 @@ type SelfStats struct {
 	// CPUSeconds is the CPU time used since start, by part: "age", "fold",
 	// "residency", "window".
 	CPUSeconds map[string]float64
+	// MemcgsRemoved counts sampled memcgs that were removed.
+	MemcgsRemoved uint64
 	// OtherWalkers names kernel features that were last seen clearing accessed
 	// bits where the source cannot notice it, such as "damon".
 	OtherWalkers []string

@@ -23,6 +23,9 @@ type Params struct {
 	// Top is how many processes get series of their own; the others are
 	// merged. 0 means all.
 	Top int
+	// MinResident is how many resident bytes a process needs for series of its
+	// own; smaller ones are merged with those beyond Top.
+	MinResident uint64
 	// LabelPID and LabelComm say by what series are told apart.
 	LabelPID, LabelComm bool
 	// MaxRegions bounds the regions that are watched, the biggest processes
@@ -144,6 +147,13 @@ func (t *Tracker) changed(p *process, now ProcessID) Reset {
 		return ResetReused
 	}
 	return ResetExec
+}
+
+// Forget drops a process that another tracker has taken over.
+func (t *Tracker) Forget(tgid int) {
+	if p := t.procs[tgid]; p != nil {
+		t.drop(p)
+	}
 }
 
 func (t *Tracker) drop(p *process) {

@@ -100,8 +100,8 @@ func (t *Tracker) group(residency map[int]*Residency) []*group {
 	slices.SortFunc(groups, func(a, b *group) int {
 		return cmp.Or(cmp.Compare(b.resident, a.resident), cmp.Compare(a.key.pid, b.key.pid), cmp.Compare(a.key.comm, b.key.comm))
 	})
-	if top := t.params.Top; top > 0 {
-		for _, g := range groups[min(top, len(groups)):] {
+	for i, g := range groups {
+		if top := t.params.Top; top > 0 && i >= top || g.resident*PageSize < t.params.MinResident {
 			g.key = seriesKey{pid: PIDOther}
 		}
 	}

@@ -1,0 +1,174 @@
+package heat
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+)
+
+// benchRegions is 2 TiB of address space: what a big host could have in one
+// memcg, and far beyond any cache.
+const benchRegions = 1_000_000
+
+// benchRuns bounds the regions of a run: mappings are rarely one piece.
+const benchRuns = 1000
+
+func benchResidency(n int) *Residency {
+	r := &Residency{Parts: make([]ResidentPart, n)}
+	var all Bitmap
+	all.SetRange(0, PagesPerRegion)
+	for i := range r.Parts {
+		r.Parts[i] = ResidentPart{Region: uint64(i + i/benchRuns), Node: int16(i / (n/2 + 1)), Pages: all}
+	}
+	return r
+}
+
+func benchTracker(b *testing.B, res map[int]*Residency) *Tracker {
+	b.Helper()
+	t, err := NewTracker(Params{
+		PassesPerWindow: 4, HotFraction: 0.5,
+		RegionBuckets: []uint64{0, 1, 8, 64, 256, 512, 1024, 2048},
+		LabelPID:      true, LabelComm: true,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	benchPass(b, t, res, nil)
+	if _, err := t.EndWindow(res, nil); err != nil {
+		b.Fatal(err)
+	}
+	return t
+}
+
+func benchPass(b *testing.B, t *Tracker, res map[int]*Residency, order []uint64) {
+	b.Helper()
+	var procs []Process
+	for tgid := range res {
+		procs = append(procs, Process{ProcessID{TGID: tgid}, "bench"})
+	}
+	t.Begin(procs, func(ProcessID) bool { return true })
+	young := Bitmap{1, 2, 4, 8, 16, 32, 64, 128}
+	for tgid := range res {
+		t.Walked(tgid, 0)
+		t.Walked(tgid, 1)
+		for _, region := range order {
+			t.Fold(tgid, region, &young)
+		}
+	}
+	t.EndPass(3, false)
+}
+
+// BenchmarkFold folds a pass in which every region has young pages.
+func BenchmarkFold(b *testing.B) {
+	res := map[int]*Residency{7: benchResidency(benchRegions)}
+	inOrder := make([]uint64, benchRegions)
+	for i := range res[7].Parts {
+		inOrder[i] = res[7].Parts[i].Region
+	}
+	random := slices.Clone(inOrder)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(random), func(i, j int) { random[i], random[j] = random[j], random[i] })
+	for _, c := range []struct {
+		name  string
+		order []uint64
+	}{{"address-order", inOrder}, {"random-order", random}} {
+		b.Run(c.name, func(b *testing.B) {
+			t := benchTracker(b, res)
+			young := Bitmap{1, 2, 4, 8, 16, 32, 64, 128}
+			for _, region := range c.order { // touches the slabs once
+				t.Fold(7, region, &young)
+			}
+			t.EndPass(3, false)
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, region := range c.order {
+					t.Fold(7, region, &young)
+				}
+				t.EndPass(3, false)
+			}
+			perRegion(b)
+		})
+	}
+}
+
+// BenchmarkEndWindow ends windows after one pass with young pages everywhere.
+func BenchmarkEndWindow(b *testing.B) {
+	same := benchResidency(benchRegions)
+	other := &Residency{Parts: slices.Clone(same.Parts)}
+	for i := range other.Parts {
+		other.Parts[i].Region += 3
+	}
+	for _, c := range []struct {
+		name string
+		next [2]*Residency
+	}{
+		{"same-regions", [2]*Residency{same, same}},
+		{"moved-regions", [2]*Residency{other, same}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			res := map[int]*Residency{7: same}
+			t := benchTracker(b, res)
+			young := Bitmap{1, 2, 4, 8, 16, 32, 64, 128}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				b.StopTimer()
+				for j := range res[7].Parts {
+					t.Fold(7, res[7].Parts[j].Region, &young)
+				}
+				t.Walked(7, 0)
+				t.Walked(7, 1)
+				t.EndPass(3, false)
+				res[7] = c.next[i%2]
+				b.StartTimer()
+				if _, err := t.EndWindow(res, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			perRegion(b)
+		})
+	}
+}
+
+// BenchmarkMassExit forgets many processes that all had series.
+func BenchmarkMassExit(b *testing.B) {
+	res := map[int]*Residency{}
+	for i := range 10_000 {
+		res[i+1] = benchResidency(2)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		t := benchTracker(b, res)
+		benchPass(b, t, res, nil)
+		if _, err := t.EndWindow(res, nil); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		t.Begin(nil, func(ProcessID) bool { return true })
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(res)), "ns/process")
+}
+
+// BenchmarkMemory reports what the tracker holds for each region it watches.
+func BenchmarkMemory(b *testing.B) {
+	res := map[int]*Residency{7: benchResidency(benchRegions)}
+	for b.Loop() {
+		before := heapInUse()
+		t := benchTracker(b, res)
+		held := heapInUse() - before
+		b.ReportMetric(float64(held)/benchRegions, "B/region")
+		runtime.KeepAlive(t)
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func perRegion(b *testing.B) {
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRegions, "ns/region")
+}

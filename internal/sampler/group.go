@@ -1,0 +1,131 @@
+package sampler
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"mglru_exporter/internal/config"
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/source"
+)
+
+// durationBounds are the buckets, in seconds, of the passes' durations.
+var durationBounds = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60}
+
+// A group is one memcg that is aged.
+type group struct {
+	path  string
+	inode uint64
+	entry *config.Memcg
+	cfg   *config.Config
+
+	// due, running and cost are the scheduler's, guarded by Sampler.mu.
+	due     time.Time
+	running bool
+	cost    time.Duration
+
+	// passes is how many passes of the window have run; primed tells that
+	// there was a first pass, which wipes the slate and ends a window at once.
+	passes int
+	primed bool
+
+	mu      sync.Mutex // guards what follows
+	tracker *heat.Tracker
+	stats   heat.PassStats
+	last    heat.MemcgSnapshot
+}
+
+func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, skipReasons []string) (*group, error) {
+	g := &group{
+		path: c.Path, inode: c.Inode, entry: entry, cfg: cfg,
+		last: heat.MemcgSnapshot{Path: c.Path},
+		stats: heat.PassStats{
+			Failures:       map[string]uint64{},
+			Skips:          map[string]uint64{notWalked: 0},
+			Resets:         map[string]uint64{},
+			DurationBounds: durationBounds,
+			DurationCounts: make([]uint64, len(durationBounds)+1),
+		},
+	}
+	for _, r := range source.Reasons() {
+		g.stats.Failures[r] = 0
+	}
+	for _, r := range []string{residencyFailed, watchFailed, internalError} {
+		g.stats.Failures[r] = 0
+	}
+	for _, r := range skipReasons {
+		g.stats.Skips[r] = 0
+	}
+	for _, r := range []heat.Reset{heat.ResetExit, heat.ResetExec, heat.ResetReused, heat.ResetMoved} {
+		g.stats.Resets[string(r)] = 0
+	}
+	var err error
+	g.tracker, err = heat.NewTracker(g.params(0))
+	return g, err
+}
+
+// params are the tracker's parameters; maxRegions 0 is no bound.
+func (g *group) params(maxRegions int) heat.Params {
+	p := heat.Params{
+		PassesPerWindow: g.cfg.Aging.PassesPerWindow,
+		HotFraction:     g.cfg.Heat.HotFraction,
+		RegionBuckets:   g.cfg.Heat.RegionBuckets,
+		Top:             g.entry.Processes.Top,
+		MinResident:     g.entry.Processes.MinResident,
+		LabelPID:        g.cfg.Labels.PID,
+		LabelComm:       g.cfg.Labels.Comm,
+		MaxRegions:      maxRegions,
+	}
+	if p.Top == 0 { // the config's word for: merge all
+		p.MinResident = math.MaxUint64
+	}
+	return p
+}
+
+// restricts tells whether the config leaves out processes of the group.
+func (g *group) restricts() bool { return g.entry.Processes.Comm != nil }
+
+func (g *group) take(records []heat.Record) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Records += uint64(len(records))
+	for i := range records {
+		r := &records[i]
+		if r.Kind == heat.KindSkip {
+			g.stats.Skips[r.Reason]++
+		}
+		g.tracker.Take(r)
+	}
+}
+
+// idle tells whether the group knows no process.
+func (g *group) idle() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n, _ := g.tracker.Size()
+	return n == 0
+}
+
+// snapshot returns the last window with the counters of now.
+func (g *group) snapshot() heat.MemcgSnapshot {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m := g.last
+	m.TrackedProcesses, m.TrackedRegions = g.tracker.Size()
+	m.Passes = g.stats
+	m.Passes.Failures = maps.Clone(g.stats.Failures)
+	m.Passes.Skips = maps.Clone(g.stats.Skips)
+	m.Passes.Resets = maps.Clone(g.stats.Resets)
+	m.Passes.DurationCounts = slices.Clone(g.stats.DurationCounts)
+	return m
+}
+
+func (g *group) observeDuration(d time.Duration) {
+	i, _ := slices.BinarySearch(durationBounds, d.Seconds())
+	g.stats.DurationCounts[i]++
+	g.stats.DurationSum += d.Seconds()
+}

@@ -1,0 +1,332 @@
+package sampler
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"runtime"
+	"slices"
+	"time"
+
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/process"
+	"mglru_exporter/internal/source"
+)
+
+const (
+	// notWalked is the skip reason for processes that no walk took up.
+	notWalked = "not_walked"
+	// residencyFailed is the failure reason where /proc/PID/pagemap could not
+	// be read of a process that is there.
+	residencyFailed = "residency"
+	// watchFailed is the failure reason where a process could not be watched.
+	watchFailed = "watch"
+	// internalError is the failure reason for a window whose numbers did not
+	// add up: a bug.
+	internalError = "internal"
+)
+
+// next returns a group whose pass may begin now, or how long to wait. Passes
+// wait for the budget; the one that has waited longest goes first.
+func (s *Sampler) next(now time.Time) (*group, time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var first *group
+	for _, g := range s.groups {
+		if !g.running && (first == nil || g.due.Before(first.due) || g.due.Equal(first.due) && g.path < first.path) {
+			first = g
+		}
+	}
+	if first == nil {
+		return nil, time.Second
+	}
+	if wait := first.due.Sub(now); wait > 0 {
+		return nil, min(wait, discoverEvery)
+	}
+	if wait := s.budget.wait(now, first.cost); wait > 0 {
+		return nil, min(wait, discoverEvery)
+	}
+	first.running = true
+	return first, 0
+}
+
+// pass runs one pass of a group and puts it back into the schedule.
+func (s *Sampler) pass(ctx context.Context, g *group) {
+	begin := time.Now()
+	cost, err := s.Pass(ctx, g.path)
+	now := time.Now()
+	s.budget.spend(now, cost)
+	s.mu.Lock()
+	g.mu.Lock()
+	if delay := begin.Sub(g.due); delay > 0 {
+		g.stats.Delay += delay.Seconds()
+	}
+	g.mu.Unlock()
+	g.due = g.due.Add(g.entry.Interval)
+	if g.due.Before(now) { // do not run passes in a row to catch up
+		g.due = now.Add(g.entry.Interval)
+	}
+	g.cost = cost
+	g.running = false
+	s.mu.Unlock()
+	if err != nil && ctx.Err() == nil {
+		s.deps.Log.Debug("Pass failed", "memcg", g.path, "err", err)
+	}
+}
+
+// ErrUnknownMemcg is returned by Pass for a path that Discover has not found.
+var ErrUnknownMemcg = errors.New("memcg is not sampled")
+
+// Pass runs one pass of a memcg now, whatever the schedule says, and returns
+// the CPU time it used. Run calls it; tests may, if Run does not run.
+func (s *Sampler) Pass(ctx context.Context, path string) (time.Duration, error) {
+	s.mu.RLock()
+	g := s.groups[path]
+	s.mu.RUnlock()
+	if g == nil {
+		return 0, ErrUnknownMemcg
+	}
+	// CPU time is the thread's: stay on one.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	begin, cpu := time.Now(), threadTime()
+	err := s.runPass(ctx, g)
+	used := threadTime() - cpu
+	if errors.Is(err, errIdle) {
+		return used, nil
+	}
+	g.mu.Lock()
+	g.stats.Passes++
+	g.observeDuration(time.Since(begin))
+	if err != nil && ctx.Err() == nil {
+		g.stats.Failures[reason(err)]++
+	}
+	g.mu.Unlock()
+	if errors.Is(err, memcg.ErrGone) {
+		s.remove(g)
+	}
+	s.publish()
+	return used, err
+}
+
+// errIdle is a pass with nothing to do: the memcg has no process.
+var errIdle = errors.New("memcg has no process")
+
+func reason(err error) string {
+	switch {
+	case errors.Is(err, memcg.ErrGone):
+		return source.ReasonGone
+	case errors.Is(err, errInternal):
+		return internalError
+	}
+	return source.ReasonOf(err)
+}
+
+func (s *Sampler) runPass(ctx context.Context, g *group) error {
+	pids, err := s.deps.Cgroups.Procs(g.path)
+	if err != nil {
+		return err
+	}
+	procs := s.identify(g, pids)
+	if len(procs) == 0 && g.idle() {
+		return errIdle
+	}
+	if err := s.begin(g, procs); err != nil {
+		return err
+	}
+
+	// The first pass only wipes the slate, and makes a window of its own: then
+	// what is resident shows at once, all of it unobserved.
+	windowEnds := !g.primed || g.passes+1 >= g.cfg.Aging.PassesPerWindow
+	var residency map[int]*heat.Residency
+	if windowEnds {
+		residency = s.readResidency(ctx, g, procs)
+	}
+	out, ageErr := s.src.Age(ctx, source.Request{
+		Path: g.path, Inode: g.inode, CanSwap: g.cfg.Aging.CanSwap, OnlyWatched: g.restricts(),
+	})
+	s.cpu.add("age", out.CPU)
+	s.verify(g, procs)
+
+	start := threadTime()
+	defer func() { s.cpu.add("window", threadTime()-start) }()
+	limit := s.regionsLeft(g)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Lost += out.Lost
+	for _, tgid := range out.LostBy {
+		g.tracker.Lose(tgid)
+	}
+	if out.Lost > 0 && len(out.LostBy) == 0 {
+		g.tracker.LoseAll()
+	}
+	unwalked := g.tracker.EndPass(out.Nodes, ageErr != nil)
+	g.stats.Skips[notWalked] += uint64(unwalked)
+	g.passes++
+	if !windowEnds {
+		return ageErr
+	}
+	if err := s.endWindow(g, residency, limit); err != nil {
+		return errors.Join(ageErr, err)
+	}
+	return ageErr
+}
+
+// errInternal is a bug of ours that showed before it could be published.
+var errInternal = errors.New("internal error")
+
+func (s *Sampler) endWindow(g *group, residency map[int]*heat.Residency, limit int) error {
+	if err := g.tracker.SetParams(g.params(limit)); err != nil {
+		return errors.Join(errInternal, err)
+	}
+	series, err := g.tracker.EndWindow(residency, nil)
+	passes := g.passes
+	g.passes, g.primed = 0, true
+	if err != nil {
+		s.deps.Log.Error("A window is not published, because its numbers do not add up", "memcg", g.path, "err", err)
+		return errors.Join(errInternal, err)
+	}
+	g.last = heat.MemcgSnapshot{Path: g.path, WindowEnd: time.Now(), WindowPasses: passes, Series: series}
+	return nil
+}
+
+// identify returns which of the pids are to be watched. What is gone by now, or
+// has no memory, is left out.
+func (s *Sampler) identify(g *group, pids []int) []heat.Process {
+	procs := make([]heat.Process, 0, len(pids))
+	for _, pid := range pids {
+		p, err := s.deps.Processes.Identify(pid)
+		if err != nil {
+			if !errors.Is(err, process.ErrGone) && !errors.Is(err, process.ErrNoMemory) {
+				s.deps.Log.Debug("Identifying a process", "pid", pid, "err", err)
+			}
+			continue
+		}
+		if re := g.entry.Processes.Comm; re != nil && !re.MatchString(p.Comm) {
+			continue
+		}
+		procs = append(procs, p)
+	}
+	return procs
+}
+
+// begin starts the pass in the tracker and tells the source whom to watch.
+func (s *Sampler) begin(g *group, procs []heat.Process) error {
+	s.mu.Lock()
+	if s.groups[g.path] != g {
+		s.mu.Unlock()
+		return memcg.ErrGone
+	}
+	var add, remove []int
+	listed := make(map[int]bool, len(procs))
+	var movedFrom []*group
+	var movedPIDs []int
+	for _, p := range procs {
+		listed[p.TGID] = true
+		switch o := s.owner[p.TGID]; o {
+		case g:
+		case nil:
+			add = append(add, p.TGID)
+		default:
+			movedFrom = append(movedFrom, o)
+			movedPIDs = append(movedPIDs, p.TGID)
+		}
+		s.owner[p.TGID] = g
+	}
+	for tgid, o := range s.owner {
+		if o == g && !listed[tgid] {
+			delete(s.owner, tgid)
+			remove = append(remove, tgid)
+		}
+	}
+	s.mu.Unlock()
+	for i, o := range movedFrom {
+		o.mu.Lock()
+		o.tracker.Forget(movedPIDs[i])
+		o.stats.Resets[string(heat.ResetMoved)]++
+		o.mu.Unlock()
+	}
+	refused, err := s.src.Watch(add, remove)
+	if err != nil {
+		refused = add
+	}
+	if len(refused) > 0 {
+		// What is not watched gets no record of its walk, and so reads
+		// unobserved until another pass has better luck.
+		s.mu.Lock()
+		for _, tgid := range refused {
+			if s.owner[tgid] == g {
+				delete(s.owner, tgid)
+			}
+		}
+		s.mu.Unlock()
+		s.deps.Log.Debug("Watching processes", "memcg", g.path, "refused", len(refused), "err", err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Failures[watchFailed] += uint64(len(refused))
+	for r, n := range g.tracker.Begin(procs, s.gone) {
+		g.stats.Resets[string(r)] += uint64(n)
+	}
+	return nil
+}
+
+// gone tells whether a process has exited.
+func (s *Sampler) gone(id heat.ProcessID) bool {
+	p, err := s.deps.Processes.Identify(id.TGID)
+	return err != nil || p.Start != id.Start
+}
+
+// verify drops processes that are no longer what they were before the pass.
+func (s *Sampler) verify(g *group, procs []heat.Process) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range procs {
+		now, err := s.deps.Processes.Identify(p.TGID)
+		if r := g.tracker.Verify(p.TGID, now.ProcessID, err == nil); r != "" {
+			g.stats.Resets[string(r)]++
+		}
+	}
+}
+
+// readResidency reads what the processes have in memory. It comes before the
+// pass that ends a window; see heat.Tracker.
+func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Process) map[int]*heat.Residency {
+	start := threadTime()
+	defer func() { s.cpu.add("residency", threadTime()-start) }()
+	all := make(map[int]*heat.Residency, len(procs))
+	for _, p := range procs {
+		res := &heat.Residency{}
+		err := s.deps.Processes.Residency(ctx, p.TGID, res)
+		switch {
+		case err == nil:
+			all[p.TGID] = res
+		case errors.Is(err, process.ErrGone), ctx.Err() != nil:
+		default:
+			g.mu.Lock()
+			g.stats.Failures[residencyFailed]++
+			g.mu.Unlock()
+			s.deps.Log.Debug("Reading residency", "memcg", g.path, "pid", p.TGID, "err", err)
+		}
+	}
+	return all
+}
+
+// regionsLeft is how many regions a group may watch within max_tracked_bytes,
+// given what the others do.
+func (s *Sampler) regionsLeft(g *group) int {
+	limit := int(s.cfg.Limits.MaxTrackedBytes / heat.RegionSize)
+	s.mu.RLock()
+	others := slices.Collect(maps.Values(s.groups))
+	s.mu.RUnlock()
+	for _, o := range others {
+		if o != g {
+			o.mu.Lock()
+			_, n := o.tracker.Size()
+			o.mu.Unlock()
+			limit -= n
+		}
+	}
+	return max(limit, 1)
+}

@@ -1,0 +1,156 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"mglru_exporter/bpf"
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
+)
+
+// passTries is how often a pass is tried that lost a race or was interrupted.
+const passTries = 3
+
+// Hooks is the source for kernels with our patches.
+type Hooks struct {
+	opts  bpf.HooksOptions
+	nodes uint64
+	ids   idCache
+	bpf   *bpf.Hooks
+}
+
+// NewHooks returns a source that is not attached yet. lruGen is debugfs'
+// lru_gen file, where the kernel tells its memcg ids; nodes has a bit for each
+// NUMA node that has memory.
+func NewHooks(opts bpf.HooksOptions, lruGen string, nodes uint64) *Hooks {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Hooks{opts: opts, nodes: nodes, ids: idCache{file: lruGen, ids: map[string]cachedID{}}}
+}
+
+// Info implements Source.
+func (h *Hooks) Info() heat.SourceInfo {
+	return heat.SourceInfo{Name: "hooks", Granularity: "page"}
+}
+
+// Start implements Source.
+func (h *Hooks) Start(sink Sink) (err error) {
+	h.bpf, err = bpf.OpenHooks(h.opts, sink)
+	return err
+}
+
+// Watch implements Source.
+func (h *Hooks) Watch(add, remove []int) ([]int, error) { return h.bpf.Watch(add, remove) }
+
+// MemoryBytes implements Source.
+func (h *Hooks) MemoryBytes() uint64 { return h.bpf.MemoryBytes() }
+
+// Close implements Source.
+func (h *Hooks) Close() error {
+	if h.bpf == nil {
+		return nil
+	}
+	return h.bpf.Close()
+}
+
+// Age implements Source. A pass that fails for want of luck is tried again at
+// once: what the first try harvested counts for the same pass.
+func (h *Hooks) Age(ctx context.Context, req Request) (Outcome, error) {
+	out := Outcome{Nodes: h.nodes}
+	for try := 1; ; try++ {
+		id, err := h.ids.lookup(req.Path, req.Inode)
+		if err != nil {
+			return out, err
+		}
+		pass, err := h.bpf.Age(ctx, id, req.CanSwap, req.OnlyWatched)
+		out.Lost += pass.Lost
+		out.LostBy = append(out.LostBy, pass.LostBy...)
+		out.CPU += pass.CPU
+		if err == nil {
+			return out, nil
+		}
+		f := failure(err)
+		if f.Reason == ReasonGone {
+			h.ids.forget(req.Path)
+		}
+		if try == passTries || ctx.Err() != nil || !retry[f.Reason] {
+			return out, f
+		}
+	}
+}
+
+// retry has the reasons that another try may not meet. An id can be stale: the
+// memcg may have been removed and made anew.
+var retry = map[string]bool{ReasonRaced: true, ReasonInterrupted: true, ReasonGone: true}
+
+// failure says in our words what bpf_run_aging() said as an errno.
+func failure(err error) *Failure {
+	reasons := map[unix.Errno]string{
+		unix.EAGAIN:     ReasonRaced,
+		unix.EINTR:      ReasonInterrupted,
+		unix.ENOENT:     ReasonGone,
+		unix.ENODEV:     ReasonGone,
+		unix.EOPNOTSUPP: ReasonDisabled,
+		unix.ENOMEM:     ReasonNoMemory,
+	}
+	f := &Failure{Reason: ReasonKernel, Err: err}
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		if r, ok := reasons[errno]; ok {
+			f.Reason = r
+		}
+	}
+	return f
+}
+
+// An idCache remembers the kernel's private ids of memcgs: reading lru_gen
+// costs a tenth of a second where there are a thousand of them. The inode of a
+// memcg's directory tells it from one that had its path before.
+type idCache struct {
+	file string
+	mu   sync.Mutex
+	ids  map[string]cachedID
+}
+
+type cachedID struct {
+	inode uint64
+	id    int
+}
+
+func (c *idCache) lookup(path string, inode uint64) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.ids[path]; ok && e.inode == inode {
+		return e.id, nil
+	}
+	f, err := os.Open(c.file)
+	if err != nil {
+		return 0, &Failure{Reason: ReasonUnknownID, Err: err}
+	}
+	defer f.Close()
+	groups, err := memcg.ParseLRUGen(f)
+	if err != nil {
+		return 0, &Failure{Reason: ReasonUnknownID, Err: fmt.Errorf("parse %s: %w", c.file, err)}
+	}
+	for _, g := range groups {
+		if g.Path == path {
+			c.ids[path] = cachedID{inode, int(g.ID)}
+			return int(g.ID), nil
+		}
+	}
+	return 0, &Failure{Reason: ReasonGone, Err: fmt.Errorf("%s does not list %q", c.file, path)}
+}
+
+func (c *idCache) forget(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.ids, path)
+}

@@ -1,0 +1,97 @@
+// Package source has what ages memcgs and harvests accessed bits, behind one
+// interface that asks for no more than the sampler needs.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mglru_exporter/internal/heat"
+)
+
+// A Sink takes the records of any walk that found pages of watched processes
+// young. A source calls it from one goroutine; it must not keep the slice.
+type Sink func(records []heat.Record)
+
+// A Source ages memcgs and harvests.
+type Source interface {
+	// Info names the source and tells its granularity.
+	Info() heat.SourceInfo
+	// Start begins to harvest into the sink. It is called once.
+	Start(sink Sink) error
+	// Watch adds and removes processes, by tgid. It returns those that cannot
+	// be watched for want of room.
+	Watch(add, remove []int) (refused []int, err error)
+	// Age runs one pass of one memcg. When it returns, the sink has had every
+	// record of the pass. The error is a *Failure where the kernel refused.
+	Age(ctx context.Context, req Request) (Outcome, error)
+	// MemoryBytes is what the source holds in the kernel.
+	MemoryBytes() uint64
+	// Close detaches from the kernel. The sink is not called after it returns.
+	Close() error
+}
+
+// A Request asks for one pass.
+type Request struct {
+	// Path is the memcg, from the cgroup root.
+	Path string
+	// Inode is that of the memcg's directory: a memcg that is made anew under
+	// the same path has another.
+	Inode uint64
+	// CanSwap ages anonymous memory too, with or without swap.
+	CanSwap bool
+	// OnlyWatched lets the kernel leave out processes that are not watched.
+	OnlyWatched bool
+}
+
+// An Outcome is what a pass did, also if it failed half-way.
+type Outcome struct {
+	// Nodes has a bit for each NUMA node that was to be aged.
+	Nodes uint64
+	// Lost counts records lost since the pass before; LostBy are the tgids of
+	// the processes they were about.
+	Lost   uint64
+	LostBy []int
+	// CPU is the CPU time that aging took.
+	CPU time.Duration
+}
+
+// A Failure is why a pass failed.
+type Failure struct {
+	// Reason is a value of mglru_pass_failures_total's label reason.
+	Reason string
+	// Err is the cause.
+	Err error
+}
+
+// Reasons of failures.
+const (
+	ReasonGone        = "memcg_gone"  // the memcg was removed
+	ReasonRaced       = "raced"       // another walker made the generation
+	ReasonInterrupted = "interrupted" // a signal came
+	ReasonDisabled    = "disabled"    // MGLRU was switched off
+	ReasonNoMemory    = "no_memory"   // the kernel had none for the walk
+	ReasonUnknownID   = "unknown_id"  // the kernel's id of the memcg cannot be had
+	ReasonKernel      = "kernel"      // any other error of the kernel
+)
+
+// Reasons lists the reasons of failures, for counters that begin at 0.
+func Reasons() []string {
+	return []string{ReasonGone, ReasonRaced, ReasonInterrupted, ReasonDisabled, ReasonNoMemory, ReasonUnknownID, ReasonKernel}
+}
+
+// Error tells the reason and its cause.
+func (f *Failure) Error() string { return fmt.Sprintf("%s: %v", f.Reason, f.Err) }
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// ReasonOf returns the reason for an error of Age.
+func ReasonOf(err error) string {
+	if f := (*Failure)(nil); errors.As(err, &f) {
+		return f.Reason
+	}
+	return ReasonKernel
+}
