@@ -51,6 +51,7 @@ type Hooks struct {
 	done     chan struct{}
 	marks    chan uint64
 	perPage  bool
+	reasons  map[uint32]string
 	mu       sync.Mutex // serialises Age: there is one aging thread
 	cookie   uint64
 	lostSeen map[uint32]uint64
@@ -83,6 +84,9 @@ func (h *Hooks) open(opts HooksOptions) error {
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
 		return fmt.Errorf("read the kernel's BTF: %w", err)
+	}
+	if h.reasons, err = skipReasons(kernel); err != nil {
+		return fmt.Errorf("read enum mglru_skip_reason of the kernel: %w", err)
 	}
 	spec, err := loadHooks()
 	if err != nil {
@@ -293,7 +297,7 @@ func (h *Hooks) read() {
 			}
 			return
 		}
-		cookie, err := decode(raw.RawSample, &batch[n])
+		cookie, err := decode(raw.RawSample, h.reasons, &batch[n])
 		if err != nil {
 			h.log.Error("Undecodable harvest record", "err", err)
 			continue

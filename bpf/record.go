@@ -3,6 +3,9 @@ package bpf
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
 
 	"mglru_exporter/internal/heat"
 )
@@ -22,26 +25,31 @@ const (
 	regionSize = headerSize + 16*8
 )
 
-// skipReasons are enum mglru_skip_reason of the kernel patch, in its order.
-var skipReasons = [...]string{
-	"unknown",
-	"vma",
-	"mm_small",
-	"mm_exiting",
-	"mmap_lock",
-	"memcg_lock",
-	"aborted",
-	"pte_lock",
-	"pmd_lock",
-	"foreign",
-	"no_swap",
+// SkipReasons are the reasons that a KindSkip record of the hooks can have on a
+// kernel with the patches that this exporter was released with.
+func SkipReasons() []string {
+	return []string{
+		"none", "foreign", "no_swap", "migrating", "not_lru", "pte_lock", "pmd_lock", "split", "heuristics",
+		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted",
+	}
 }
 
-// SkipReasons are the reasons that a KindSkip record can have.
-func SkipReasons() []string { return skipReasons[:] }
+// skipReasons reads the names of enum mglru_skip_reason from the kernel, whose
+// numbers are its own.
+func skipReasons(kernel *btf.Spec) (map[uint32]string, error) {
+	var e *btf.Enum
+	if err := kernel.TypeByName("mglru_skip_reason", &e); err != nil {
+		return nil, err
+	}
+	names := make(map[uint32]string, len(e.Values))
+	for _, v := range e.Values {
+		names[uint32(v.Value)] = strings.ToLower(strings.TrimPrefix(v.Name, "MGLRU_SKIP_"))
+	}
+	return names, nil
+}
 
 // decode fills r from a ring sample. A mark sets no kind and returns its cookie.
-func decode(b []byte, r *heat.Record) (cookie uint64, err error) {
+func decode(b []byte, reasons map[uint32]string, r *heat.Record) (cookie uint64, err error) {
 	if len(b) < headerSize {
 		return 0, fmt.Errorf("ring record of %d bytes", len(b))
 	}
@@ -77,10 +85,9 @@ func decode(b []byte, r *heat.Record) (cookie uint64, err error) {
 		r.Start -= r.Start % heat.RegionSize
 	case kindSkip:
 		r.Kind = heat.KindSkip
-		if int(info) >= len(skipReasons) {
-			info = 0
+		if r.Reason = reasons[info]; r.Reason == "" {
+			r.Reason = "unknown"
 		}
-		r.Reason = skipReasons[info]
 	case kindWalk:
 		r.Kind = heat.KindWalk
 	case kindMark:

@@ -1,0 +1,179 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"mglru_exporter/bpf"
+	"mglru_exporter/internal/preflight"
+)
+
+// Paths that sources read. A test may have others.
+const (
+	lruGenPath    = "/sys/kernel/debug/lru_gen"
+	hasMemoryPath = "/sys/devices/system/node/has_memory"
+)
+
+// Auto is the name that stands for the first source whose preflight passes.
+const Auto = "auto"
+
+// A candidate is a source that might work here.
+type candidate struct {
+	name      string
+	preflight func() []preflight.Requirement
+	open      func(log *slog.Logger) (Source, error)
+}
+
+// candidates are in the order of preference.
+func candidates() []candidate {
+	return []candidate{
+		{"hooks", preflightHooks, openHooks},
+	}
+}
+
+// Preflight tells, for the named source or for all of them ("auto"), what they
+// need and whether it is there. It changes nothing.
+func Preflight(name string) []preflight.Report {
+	var reports []preflight.Report
+	for _, c := range candidates() {
+		if name == Auto || name == c.name {
+			reports = append(reports, preflight.Report{Source: c.name, Requirements: c.preflight()})
+		}
+	}
+	return reports
+}
+
+// Open returns the named source, or the first that works ("auto"). It says in
+// one line which, and why not the ones before it. Where none works, the error
+// lists each unmet requirement with its repair.
+func Open(name string, log *slog.Logger) (Source, error) {
+	var errs []error
+	for _, c := range candidates() {
+		if name != Auto && name != c.name {
+			continue
+		}
+		r := preflight.Report{Source: c.name, Requirements: c.preflight()}
+		if r.OK() {
+			log.Info("Using source "+c.name, "requested", name, "passed_over", len(errs))
+			return c.open(log)
+		}
+		for _, m := range r.Missing() {
+			errs = append(errs, fmt.Errorf("source %s: %s: %s; to repair: %s", c.name, m.Name, m.Detail, m.Repair))
+		}
+	}
+	if len(errs) == 0 {
+		return nil, fmt.Errorf("source %q is not known", name)
+	}
+	return nil, fmt.Errorf("no source works here (see mglru_exporter check):\n%w", errors.Join(errs...))
+}
+
+func openHooks(log *slog.Logger) (Source, error) {
+	nodes, err := nodesWithMemory(hasMemoryPath)
+	if err != nil {
+		return nil, err
+	}
+	return NewHooks(bpf.HooksOptions{Log: log}, lruGenPath, nodes), nil
+}
+
+func preflightHooks() []preflight.Requirement {
+	return append(bpf.PreflightHooks(), lruGenRequirement(), pagemapRequirement())
+}
+
+// lruGenRequirement asks for debugfs, where memcg ids are.
+func lruGenRequirement() preflight.Requirement {
+	r := preflight.Requirement{Name: "debugfs lru_gen", Detail: lruGenPath + " can be read"}
+	f, err := os.Open(lruGenPath)
+	if err != nil {
+		r.Detail = err.Error()
+		r.Repair = "mount -t debugfs debugfs /sys/kernel/debug"
+		if errors.Is(err, os.ErrPermission) {
+			r.Repair = "run as root, on a kernel that is not locked down (see /sys/kernel/security/lockdown)"
+		}
+		return r
+	}
+	r.Met = f.Close() == nil
+	return r
+}
+
+// pagemapRequirement asks whether pagemap tells page frame numbers: it reads 0
+// for all of them without CAP_SYS_ADMIN.
+func pagemapRequirement() preflight.Requirement {
+	r := preflight.Requirement{Name: "page frame numbers in /proc/PID/pagemap", Repair: "run as root or with CAP_SYS_ADMIN and CAP_SYS_PTRACE"}
+	page := make([]byte, os.Getpagesize())
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		r.Detail = err.Error()
+		if errors.Is(err, os.ErrNotExist) {
+			r.Repair = "boot a kernel with CONFIG_PROC_PAGE_MONITOR=y"
+		}
+		return r
+	}
+	defer f.Close()
+	present, err := pagemapHasPFN(f, page)
+	switch {
+	case err != nil:
+		r.Detail = err.Error()
+	case !present:
+		r.Detail = "the kernel hides them"
+	default:
+		r.Met, r.Repair, r.Detail = true, "", "they can be read"
+	}
+	return r
+}
+
+func pagemapHasPFN(f *os.File, page []byte) (bool, error) {
+	page[0] = 1 // make it resident
+	var entry [8]byte
+	if _, err := unix.Pread(int(f.Fd()), entry[:], pagemapOffset(page)); err != nil {
+		return false, fmt.Errorf("read /proc/self/pagemap: %w", err)
+	}
+	for _, b := range entry[:6] { // the low 55 bits are the PFN
+		if b != 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// nodesWithMemory reads a node list like "0-1,3" into a mask. A kernel without
+// CONFIG_NUMA has no such file, and one node.
+func nodesWithMemory(path string) (uint64, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 1, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	mask, err := parseNodes(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0, fmt.Errorf("parse %s: %w", path, err)
+	}
+	return mask, nil
+}
+
+func parseNodes(list string) (mask uint64, err error) {
+	for part := range strings.SplitSeq(list, ",") {
+		from, to, ranged := strings.Cut(part, "-")
+		lo, err := strconv.ParseUint(from, 10, 6)
+		if err != nil {
+			return 0, fmt.Errorf("node list %q: nodes are 0 to 63", list)
+		}
+		hi := lo
+		if ranged {
+			if hi, err = strconv.ParseUint(to, 10, 6); err != nil || hi < lo {
+				return 0, fmt.Errorf("node list %q: %q is no range within 0 to 63", list, part)
+			}
+		}
+		for n := lo; n <= hi; n++ {
+			mask |= 1 << n
+		}
+	}
+	return mask, nil
+}
