@@ -1,0 +1,160 @@
+// Package collector turns snapshots into Prometheus metrics. All of them are
+// constants made from one snapshot, so a scrape measures nothing, waits for
+// nothing, and two scrapes of one snapshot are the same but for their time.
+package collector
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mglru_exporter/internal/heat"
+)
+
+// namespace begins the name of every metric.
+const namespace = "mglru"
+
+// Options says which series there are.
+type Options struct {
+	// LabelPID and LabelComm tell whether process series carry the labels pid
+	// and comm. Series that differ only in a label that is off are merged.
+	LabelPID, LabelComm bool
+	// MaxSeries is how many process series a scrape returns at most, counted
+	// as Prometheus does: a histogram is one for each bucket, its sum and its
+	// count. 0 is no bound. The processes with the least resident memory are
+	// left out, whole.
+	MaxSeries int
+}
+
+// New returns a collector over what snap returns at the time of a scrape. A nil
+// snapshot is one without anything in it. A snapshot must not change once snap
+// has returned it.
+func New(snap func() *heat.Snapshot, opts Options) prometheus.Collector {
+	process := []string{"memcg"}
+	if opts.LabelPID {
+		process = append(process, "pid")
+	}
+	if opts.LabelComm {
+		process = append(process, "comm")
+	}
+	area := append(process[:len(process):len(process)], "node", "type")
+	return &collector{
+		snap:    snap,
+		opts:    opts,
+		memory:  newMemory(process, area),
+		regions: newRegions(area),
+		passes:  newPasses(),
+		self:    newSelf(),
+	}
+}
+
+type collector struct {
+	snap func() *heat.Snapshot
+	opts Options
+
+	memory  memory
+	regions regions
+	passes  passes
+	self    self
+
+	mu      sync.Mutex // guards what follows
+	last    *heat.Snapshot
+	metrics []prometheus.Metric // of last
+	dropped uint64              // over all snapshots so far
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, descs := range [][]*prometheus.Desc{
+		c.memory.descs(), c.regions.descs(), c.passes.descs(), c.self.descs(),
+	} {
+		for _, d := range descs {
+			ch <- d
+		}
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	for _, m := range c.current() {
+		ch <- m
+	}
+}
+
+// current returns the metrics of the current snapshot. They are made at its
+// first scrape; what max_series leaves out is counted then, and only then.
+func (c *collector) current() []prometheus.Metric {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	snap := c.snap()
+	if snap == nil {
+		snap = &heat.Snapshot{}
+	} else if snap == c.last {
+		return c.metrics
+	}
+	rows := makeRows(snap, c.opts)
+	kept, dropped := limit(rows, c.opts.MaxSeries)
+	c.dropped += dropped
+
+	e := &emitter{metrics: make([]prometheus.Metric, 0, len(c.metrics))}
+	for _, r := range kept {
+		c.memory.emit(e, r)
+		c.regions.emit(e, r)
+	}
+	labels := memcgLabels(snap)
+	for i := range snap.Memcgs {
+		c.passes.emit(e, &snap.Memcgs[i], labels[i])
+	}
+	c.self.emit(e, snap, c.dropped)
+	c.last, c.metrics = snap, e.metrics
+	return c.metrics
+}
+
+// desc describes a metric of ours.
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+}
+
+// An emitter collects metrics. What cannot be made into one becomes an error of
+// the scrape, which leaves the other metrics alone.
+type emitter struct {
+	metrics []prometheus.Metric
+}
+
+func (e *emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	e.add(d)(prometheus.NewConstMetric(d, prometheus.GaugeValue, v, labels...))
+}
+
+func (e *emitter) counter(d *prometheus.Desc, v float64, labels ...string) {
+	e.add(d)(prometheus.NewConstMetric(d, prometheus.CounterValue, v, labels...))
+}
+
+// histogram takes counts that are not cumulative: one for each bound, and one
+// for what is above all bounds.
+func (e *emitter) histogram(d *prometheus.Desc, bounds []float64, counts []uint64, sum float64, labels ...string) {
+	buckets := make(map[float64]uint64, len(bounds))
+	var n uint64
+	for i, c := range counts {
+		n += c
+		if i < len(bounds) {
+			buckets[bounds[i]] = n
+		}
+	}
+	e.add(d)(prometheus.NewConstHistogram(d, n, sum, buckets, labels...))
+}
+
+func (e *emitter) add(d *prometheus.Desc) func(prometheus.Metric, error) {
+	return func(m prometheus.Metric, err error) {
+		if err != nil {
+			m = prometheus.NewInvalidMetric(d, err)
+		}
+		e.metrics = append(e.metrics, m)
+	}
+}
+
+// byReason emits a counter for each key of a map.
+func (e *emitter) byReason(d *prometheus.Desc, counts map[string]uint64, labels ...string) {
+	for reason, n := range counts {
+		e.counter(d, float64(n), append(labels[:len(labels):len(labels)], reason)...)
+	}
+}

@@ -1,0 +1,402 @@
+package collector_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+
+	"mglru_exporter/collector"
+	"mglru_exporter/internal/heat"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files under testdata")
+
+func all() collector.Options { return collector.Options{LabelPID: true, LabelComm: true} }
+
+func fixed(s *heat.Snapshot) func() *heat.Snapshot { return func() *heat.Snapshot { return s } }
+
+func gather(t testing.TB, cs ...prometheus.Collector) []*dto.MetricFamily {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(cs...)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatalf("gather: %v", err)
+	}
+	return families
+}
+
+func text(t testing.TB, families []*dto.MetricFamily) string {
+	t.Helper()
+	var b bytes.Buffer
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(&b, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+func exposition(t testing.TB, cs ...prometheus.Collector) string {
+	t.Helper()
+	return text(t, gather(t, cs...))
+}
+
+// samples returns the lines of an exposition that begin with prefix.
+func samples(exposition, prefix string) []string {
+	var out []string
+	for l := range strings.SplitSeq(exposition, "\n") {
+		if strings.HasPrefix(l, prefix) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got; renew with -update):\n%s", file, diff)
+	}
+}
+
+func reload() *collector.ConfigReload {
+	r := collector.NewConfigReload()
+	r.Succeeded(time.UnixMilli(1_763_770_000_250))
+	return r
+}
+
+func TestExposition(t *testing.T) {
+	golden(t, "metrics.golden", exposition(t, collector.New(fixed(twoNodes()), all()), reload()))
+}
+
+// TestFamilies holds every metric's name, type, labels and HELP, which are what
+// users build upon.
+func TestFamilies(t *testing.T) {
+	families := gather(t, collector.New(fixed(twoNodes()), all()), reload(), versioncollector.NewCollector("mglru"))
+	var b strings.Builder
+	for _, f := range families {
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		slices.Sort(labels)
+		fmt.Fprintf(&b, "%s %s {%s}\n  %s\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
+	}
+	golden(t, "families.golden", b.String())
+
+	described := make(chan *prometheus.Desc, 100)
+	collector.New(fixed(nil), all()).Describe(described)
+	if n := len(described) + 3; n != len(families) { // 2 of the reload, 1 of the build
+		t.Errorf("%d families are described, but the fixture shows %d: extend it", n, len(families))
+	}
+}
+
+func TestLint(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(collector.New(fixed(twoNodes()), all()), reload())
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// findPromtool looks on PATH and in the cache of the project's tools.
+func findPromtool() (string, error) {
+	cache := os.Getenv("MGLRU_CACHE")
+	if dir, err := os.UserCacheDir(); cache == "" && err == nil {
+		cache = filepath.Join(dir, "mglru_exporter")
+	}
+	for _, name := range []string{"promtool", filepath.Join(cache, "promtool"), filepath.Join(cache, "bin", "promtool")} {
+		if file, err := exec.LookPath(name); err == nil {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("promtool is neither on PATH nor in %s or its bin", cache)
+}
+
+func TestPromtoolAcceptsTheExposition(t *testing.T) {
+	promtool, err := findPromtool()
+	if err != nil {
+		t.Skipf("SKIPPED: %v; on Debian promtool is in the package prometheus", err)
+	}
+	cmd := exec.Command(promtool, "check", "metrics")
+	cmd.Stdin = strings.NewReader(exposition(t, collector.New(fixed(twoNodes()), all()), reload()))
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+func TestHistogramBucketsAreCumulative(t *testing.T) {
+	got := samples(exposition(t, collector.New(fixed(twoNodes()), all())),
+		`mglru_region_accesses_bucket{comm="memcached",memcg="/system.slice/memcached.service",node="0",pid="4711",type="anon"`)
+	prefix := `mglru_region_accesses_bucket{comm="memcached",memcg="/system.slice/memcached.service",node="0",pid="4711",type="anon",le=`
+	want := []string{prefix + `"0"} 40`, prefix + `"64"} 47`, prefix + `"512"} 50`, prefix + `"2048"} 64`, prefix + `"+Inf"} 64`}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("buckets (-want +got):\n%s", diff)
+	}
+}
+
+func TestBeforeTheFirstWindowOnlySelfMetrics(t *testing.T) {
+	snap := twoNodes()
+	for i := range snap.Memcgs {
+		snap.Memcgs[i].WindowEnd = time.Time{}
+	}
+	got := exposition(t, collector.New(fixed(snap), all()))
+	for _, name := range []string{"hot_bytes", "cold_bytes", "resident_bytes", "swapped_bytes", "region_accesses", "last_window_timestamp_seconds", "window_passes"} {
+		if l := samples(got, "mglru_"+name); len(l) > 0 {
+			t.Errorf("there is %q before the first window", l[0])
+		}
+	}
+	for _, name := range []string{"passes_total", "pass_failures_total", "records_lost_total", "tracked_processes", "source_info"} {
+		if len(samples(got, "mglru_"+name)) == 0 {
+			t.Errorf("there is no mglru_%s before the first window", name)
+		}
+	}
+}
+
+func TestWithoutASnapshot(t *testing.T) {
+	got := exposition(t, collector.New(fixed(nil), all()), collector.NewConfigReload())
+	want := []string{
+		"mglru_bpf_memory_bytes 0", "mglru_config_last_reload_successful 0",
+		"mglru_memcgs_removed_total 0", "mglru_series_dropped_total 0",
+	}
+	if diff := cmp.Diff(want, samples(got, "mglru_")); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+}
+
+func TestReloadFailureKeepsTheTimeOfTheLastSuccess(t *testing.T) {
+	r := reload()
+	r.Failed()
+	want := []string{
+		"mglru_config_last_reload_success_timestamp_seconds 1.76377000025e+09",
+		"mglru_config_last_reload_successful 0",
+	}
+	if diff := cmp.Diff(want, samples(exposition(t, r), "mglru_")); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+}
+
+func TestLabelsThatAreOffAreNotThereAndTheirSeriesMerge(t *testing.T) {
+	area := func(resident uint64) heat.Area {
+		return heat.Area{Type: heat.Anon, Hot: resident, Resident: resident, Accesses: histogram(1, 0, 1)}
+	}
+	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{
+		Path: "/a", WindowEnd: time.Unix(1, 0),
+		Series: []heat.Series{
+			{PID: 1, Comm: "x", SwappedBytes: 1, Areas: []heat.Area{area(4096)}},
+			{PID: 1, Comm: "y", SwappedBytes: 2, Areas: []heat.Area{area(8192), {Node: 1, Unobserved: 5, Resident: 5}}},
+			{PID: 2, Comm: "x", SwappedBytes: 4, Areas: []heat.Area{area(16384)}},
+		},
+	}}}
+	before := fmt.Sprintf("%+v", snap)
+	for _, c := range []struct {
+		opts collector.Options
+		want []string
+	}{
+		{collector.Options{}, []string{
+			`mglru_hot_bytes{memcg="/a",node="0",type="anon"} 28672`,
+			`mglru_hot_bytes{memcg="/a",node="1",type="anon"} 0`,
+			`mglru_swapped_bytes{memcg="/a"} 7`,
+			`mglru_region_accesses_count{memcg="/a",node="0",type="anon"} 3`,
+		}},
+		{collector.Options{LabelPID: true}, []string{
+			`mglru_hot_bytes{memcg="/a",node="0",pid="1",type="anon"} 12288`,
+			`mglru_hot_bytes{memcg="/a",node="0",pid="2",type="anon"} 16384`,
+			`mglru_hot_bytes{memcg="/a",node="1",pid="1",type="anon"} 0`,
+			`mglru_swapped_bytes{memcg="/a",pid="1"} 3`,
+			`mglru_swapped_bytes{memcg="/a",pid="2"} 4`,
+			`mglru_region_accesses_count{memcg="/a",node="0",pid="1",type="anon"} 2`,
+			`mglru_region_accesses_count{memcg="/a",node="0",pid="2",type="anon"} 1`,
+		}},
+		{collector.Options{LabelComm: true}, []string{
+			`mglru_hot_bytes{comm="x",memcg="/a",node="0",type="anon"} 20480`,
+			`mglru_hot_bytes{comm="y",memcg="/a",node="0",type="anon"} 8192`,
+			`mglru_hot_bytes{comm="y",memcg="/a",node="1",type="anon"} 0`,
+			`mglru_swapped_bytes{comm="x",memcg="/a"} 5`,
+			`mglru_swapped_bytes{comm="y",memcg="/a"} 2`,
+			`mglru_region_accesses_count{comm="x",memcg="/a",node="0",type="anon"} 2`,
+			`mglru_region_accesses_count{comm="y",memcg="/a",node="0",type="anon"} 1`,
+		}},
+	} {
+		got := exposition(t, collector.New(fixed(snap), c.opts))
+		lines := append(samples(got, "mglru_hot_bytes"), samples(got, "mglru_swapped_bytes")...)
+		for _, l := range samples(got, "mglru_region_accesses_count") {
+			if !strings.Contains(l, `node="1"`) {
+				lines = append(lines, l)
+			}
+		}
+		if diff := cmp.Diff(c.want, lines); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", c.opts, diff)
+		}
+	}
+	if diff := cmp.Diff(before, fmt.Sprintf("%+v", snap)); diff != "" {
+		t.Errorf("merging changed the snapshot:\n%s", diff)
+	}
+}
+
+func TestHostileNamesDoNotBreakTheScrape(t *testing.T) {
+	series := func(pid int, comm string) heat.Series {
+		return heat.Series{PID: pid, Comm: comm, SwappedBytes: 1, Areas: []heat.Area{{Resident: 1, Unobserved: 1}}}
+	}
+	var snap heat.Snapshot
+	for _, path := range []string{"/a\x80", "/a\x81", "/a\ufffd", "/a\ufffd#e0a1e9f6", "/q\"\\\n{}", "/same", "/same"} {
+		snap.Memcgs = append(snap.Memcgs, heat.MemcgSnapshot{
+			Path: path, WindowEnd: time.Unix(1, 0),
+			Series: []heat.Series{
+				series(heat.PIDOther, "\xff"), series(heat.PIDOther, "\xfe"), series(heat.PIDOther, "\ufffd"),
+				series(7, `"} 1`), series(8, "a\nb"), series(9, "\x00\\"), series(10, strings.Repeat("プ", 5)[:14]),
+			},
+		})
+	}
+	got := exposition(t, collector.New(fixed(&snap), all()))
+	if n, want := len(samples(got, "mglru_swapped_bytes{")), 5*len(snap.Memcgs); n != want {
+		t.Errorf("%d swapped_bytes series, want %d:\n%s", n, want, got)
+	}
+	if l := samples(got, `mglru_swapped_bytes{comm="�",memcg="/same",pid="other"}`); len(l) != 1 || !strings.HasSuffix(l[0], " 3") {
+		t.Errorf("names that differ in invalid bytes only: %q, want one series of 3", l)
+	}
+	parser := expfmt.NewTextParser(2) // model.UTF8Validation
+	if _, err := parser.TextToMetricFamilies(strings.NewReader(got)); err != nil {
+		t.Errorf("parse: %v", err)
+	}
+}
+
+func TestMaxSeriesDropsTheSmallestProcessesWhole(t *testing.T) {
+	process := func(pid int, resident uint64) heat.Series {
+		return heat.Series{PID: pid, Areas: []heat.Area{{Cold: resident, Resident: resident, Accesses: histogram(1)}}}
+	}
+	const each = 1 + 5 + 4 + 3 // swapped, gauges, bounds, +Inf with sum and count
+	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{
+		{Path: "/a", WindowEnd: time.Unix(1, 0), Series: []heat.Series{process(1, 100), process(2, 300)}},
+		{Path: "/b", WindowEnd: time.Unix(1, 0), Series: []heat.Series{process(3, 200), process(4, 100)}},
+	}}
+	for _, c := range []struct {
+		most    int
+		pids    []string
+		dropped int
+	}{
+		{0, []string{"1", "2", "3", "4"}, 0},
+		{4 * each, []string{"1", "2", "3", "4"}, 0},
+		{4*each - 1, []string{"1", "2", "3"}, each},
+		{2 * each, []string{"2", "3"}, 2 * each},
+		{1, nil, 4 * each},
+	} {
+		current := snap
+		col := collector.New(func() *heat.Snapshot { return current }, collector.Options{LabelPID: true, MaxSeries: c.most})
+		first := gather(t, col)
+		var pids []string
+		series := 0
+		for _, f := range first {
+			for _, m := range f.GetMetric() {
+				for _, l := range m.GetLabel() {
+					if l.GetName() == "pid" {
+						if f.GetName() == "mglru_swapped_bytes" {
+							pids = append(pids, l.GetValue())
+						}
+						series++
+						if h := m.GetHistogram(); h != nil {
+							series += len(h.GetBucket()) + 2
+						}
+					}
+				}
+			}
+		}
+		slices.Sort(pids)
+		if diff := cmp.Diff(c.pids, pids); diff != "" {
+			t.Errorf("max_series %d: processes (-want +got):\n%s", c.most, diff)
+		}
+		if c.most > 0 && series > c.most {
+			t.Errorf("max_series %d: %d series", c.most, series)
+		}
+		if got := text(t, gather(t, col)); got != text(t, first) {
+			t.Errorf("max_series %d: two scrapes of one snapshot differ", c.most)
+		}
+		again := *snap
+		current = &again
+		want := []string{fmt.Sprintf("mglru_series_dropped_total %d", 2*c.dropped)}
+		if diff := cmp.Diff(want, samples(exposition(t, col), "mglru_series_dropped_total")); diff != "" {
+			t.Errorf("max_series %d: after two snapshots (-want +got):\n%s", c.most, diff)
+		}
+	}
+}
+
+func TestScrapesRaceWithNewSnapshots(t *testing.T) {
+	var current atomic.Pointer[heat.Snapshot]
+	current.Store(twoNodes())
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collector.New(current.Load, collector.Options{LabelPID: true, MaxSeries: 40}))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				if _, err := reg.Gather(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 200 {
+		current.Store(twoNodes())
+	}
+	wg.Wait()
+}
+
+func BenchmarkScrape(b *testing.B) {
+	for _, fresh := range []bool{false, true} {
+		b.Run(fmt.Sprintf("newSnapshot=%v", fresh), func(b *testing.B) {
+			snap := manySeries(20_000)
+			reg := prometheus.NewRegistry()
+			reg.MustRegister(collector.New(func() *heat.Snapshot { return snap }, collector.Options{LabelPID: true, LabelComm: true, MaxSeries: 20_000}))
+			var out bytes.Buffer
+			b.ReportAllocs()
+			for b.Loop() {
+				if fresh {
+					again := *snap
+					snap = &again
+				}
+				families, err := reg.Gather()
+				if err != nil {
+					b.Fatal(err)
+				}
+				out.Reset()
+				for _, f := range families {
+					if _, err := expfmt.MetricFamilyToText(&out, f); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			b.ReportMetric(float64(len(samples(out.String(), "mglru_"))), "series")
+		})
+	}
+}

@@ -1,0 +1,97 @@
+package collector_test
+
+import (
+	"fmt"
+	"time"
+
+	"mglru_exporter/internal/heat"
+)
+
+// bounds are a shorter list than the default, to keep the golden file readable.
+func bounds() []uint64 { return []uint64{0, 64, 512, 2048} }
+
+// histogram makes one of counts, the rest of which are 0.
+func histogram(sum uint64, counts ...uint64) heat.Histogram {
+	h := heat.Histogram{Bounds: bounds(), Counts: make([]uint64, len(bounds())+1), Sum: sum}
+	copy(h.Counts, counts)
+	return h
+}
+
+// twoNodes is a snapshot of a host with two NUMA nodes that shows every metric.
+func twoNodes() *heat.Snapshot {
+	const mib = 1 << 20
+	return &heat.Snapshot{
+		Source: heat.SourceInfo{Name: "hooks", Granularity: "page"},
+		Memcgs: []heat.MemcgSnapshot{
+			{
+				Path:         "/system.slice/memcached.service",
+				WindowEnd:    time.UnixMilli(1_763_769_930_500),
+				WindowPasses: 4,
+				Series: []heat.Series{
+					{PID: heat.PIDOther, SwappedBytes: 0, Areas: []heat.Area{
+						{Node: 0, Type: heat.Anon, Unobserved: 3 * mib, Resident: 3 * mib, Accesses: histogram(0, 2)},
+					}},
+					{PID: 4711, Comm: "memcached", SwappedBytes: 12 * mib, Areas: []heat.Area{
+						{Node: 0, Type: heat.Anon, Hot: 16 * mib, Warm: 4 * mib, Cold: 100 * mib, Unobserved: 8 * mib, Resident: 128 * mib, Accesses: histogram(29_100, 40, 7, 3, 14)},
+						{Node: 0, Type: heat.File, Hot: 4096, Cold: mib - 4096, Resident: mib, Accesses: histogram(4, 0, 1)},
+						{Node: 1, Type: heat.Shmem, Warm: 2 * mib, Resident: 2 * mib, Accesses: histogram(100, 0, 0, 1)},
+						{Node: -1, Type: heat.File, Unobserved: 2 * mib, Resident: 2 * mib, Accesses: histogram(0)},
+					}},
+				},
+				TrackedProcesses: 3,
+				TrackedRegions:   69,
+				Passes: heat.PassStats{
+					Passes:         101,
+					Failures:       map[string]uint64{"memcg_gone": 0, "raced": 2},
+					DurationBounds: []float64{0.01, 0.1, 1},
+					DurationCounts: []uint64{90, 10, 0, 1},
+					DurationSum:    3.25,
+					Delay:          0.5,
+					Records:        1_000_000,
+					Lost:           17,
+					Skips:          map[string]uint64{"mmap_lock": 3, "not_walked": 0},
+					Resets:         map[string]uint64{"exit": 5, "exec": 1, "reused": 0, "moved": 0},
+				},
+			},
+			{
+				Path: `/system.slice/system-getty.slice/getty@tty1\x2done.service`,
+				Passes: heat.PassStats{
+					Failures:       map[string]uint64{"memcg_gone": 0, "raced": 0},
+					DurationBounds: []float64{0.01, 0.1, 1},
+					DurationCounts: []uint64{0, 0, 0, 0},
+					Skips:          map[string]uint64{"mmap_lock": 0, "not_walked": 0},
+					Resets:         map[string]uint64{"exit": 0, "exec": 0, "reused": 0, "moved": 0},
+				},
+			},
+		},
+		Self: heat.SelfStats{
+			BPFMemoryBytes: 17 * mib,
+			CPUSeconds:     map[string]float64{"age": 2.5, "fold": 0.25, "residency": 1.75, "window": 0.125},
+			MemcgsRemoved:  1,
+			OtherWalkers:   []string{"damon"},
+		},
+	}
+}
+
+// manySeries is a snapshot of about n process series.
+func manySeries(n int) *heat.Snapshot {
+	bounds := []uint64{0, 1, 8, 64, 256, 512, 1024, 2048}
+	const areas = 4
+	each := areas*(5+len(bounds)+3) + 1
+	snap := &heat.Snapshot{}
+	for i := range n/each/20 + 1 {
+		m := heat.MemcgSnapshot{Path: fmt.Sprintf("/kubepods.slice/pod%04d.slice/cri-containerd.scope", i), WindowEnd: time.Unix(1, 0), WindowPasses: 4}
+		for j := range 20 {
+			s := heat.Series{PID: 100_000 + 20*i + j, Comm: "postgres"}
+			for k := range areas {
+				s.Areas = append(s.Areas, heat.Area{
+					Node: k / 2, Type: heat.Type(k % 2), Hot: 1 << 30, Resident: 1 << 30,
+					Accesses: heat.Histogram{Bounds: bounds, Counts: []uint64{9, 8, 7, 6, 5, 4, 3, 2, 1}, Sum: 12345},
+				})
+			}
+			m.Series = append(m.Series, s)
+		}
+		snap.Memcgs = append(snap.Memcgs, m)
+	}
+	return snap
+}

@@ -1,0 +1,68 @@
+package collector
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mglru_exporter/internal/heat"
+)
+
+// passes is what the exporter did to each memcg, and what it missed.
+type passes struct {
+	passes, duration, failures, delay  *prometheus.Desc
+	records, lost, skips, resets       *prometheus.Desc
+	processes, regions, window, number *prometheus.Desc
+}
+
+func newPasses() passes {
+	return passes{
+		passes: desc("passes_total",
+			"Aging passes that ran over the memcg, failed ones included.", "memcg"),
+		duration: desc("pass_duration_seconds",
+			"Time that aging passes over the memcg took, from begin to end, on all nodes together.", "memcg"),
+		failures: desc("pass_failures_total",
+			"Failures in aging passes over the memcg, by reason. What a failed pass did not see is unobserved, not cold.", "memcg", "reason"),
+		delay: desc("pass_delay_seconds_total",
+			"Seconds that passes over the memcg began late, for want of CPU budget or because another memcg's pass was running. A steady rise means that passes come less often than the config asks.", "memcg"),
+		records: desc("records_total",
+			"Harvest records taken in from the kernel side. One record tells of one 2 MiB region.", "memcg"),
+		lost: desc("records_lost_total",
+			"Harvest records that the kernel side dropped because the ring buffer was full. What they told of is unobserved, not cold.", "memcg"),
+		skips: desc("skipped_walks_total",
+			"Times that the kernel's walk passed over memory of the memcg without looking at it, by reason. That memory is unobserved, not cold.", "memcg", "reason"),
+		resets: desc("process_resets_total",
+			"Processes whose history was dropped, by reason: they exited, ran another program, their pid was reused, or they moved out of the memcg.", "memcg", "reason"),
+		processes: desc("tracked_processes",
+			"Processes of the memcg that are watched.", "memcg"),
+		regions: desc("tracked_regions",
+			"2 MiB regions of the memcg's processes that are tracked page by page. Each takes about 800 bytes of the exporter's memory.", "memcg"),
+		window: desc("last_window_timestamp_seconds",
+			"Unix time at which the memcg's last window ended. All bytes by heat are of that moment; absent before the first window.", "memcg"),
+		number: desc("window_passes",
+			"Passes in the memcg's last window. The first window has only one, which proves nothing about cold memory.", "memcg"),
+	}
+}
+
+func (p passes) descs() []*prometheus.Desc {
+	return []*prometheus.Desc{
+		p.passes, p.duration, p.failures, p.delay, p.records, p.lost,
+		p.skips, p.resets, p.processes, p.regions, p.window, p.number,
+	}
+}
+
+func (p passes) emit(e *emitter, m *heat.MemcgSnapshot, memcg string) {
+	s := &m.Passes
+	e.counter(p.passes, float64(s.Passes), memcg)
+	e.histogram(p.duration, s.DurationBounds, s.DurationCounts, s.DurationSum, memcg)
+	e.byReason(p.failures, s.Failures, memcg)
+	e.counter(p.delay, s.Delay, memcg)
+	e.counter(p.records, float64(s.Records), memcg)
+	e.counter(p.lost, float64(s.Lost), memcg)
+	e.byReason(p.skips, s.Skips, memcg)
+	e.byReason(p.resets, s.Resets, memcg)
+	e.gauge(p.processes, float64(m.TrackedProcesses), memcg)
+	e.gauge(p.regions, float64(m.TrackedRegions), memcg)
+	if !m.WindowEnd.IsZero() {
+		e.gauge(p.window, float64(m.WindowEnd.UnixMilli())/1e3, memcg)
+		e.gauge(p.number, float64(m.WindowPasses), memcg)
+	}
+}

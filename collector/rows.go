@@ -1,0 +1,184 @@
+package collector
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"mglru_exporter/internal/heat"
+)
+
+// A row is all process series that share one set of process labels.
+type row struct {
+	labels   []string // values, in the order of the descriptors
+	resident uint64
+	swapped  uint64
+	areas    []heat.Area
+	shared   bool // areas is a snapshot's and must not be changed
+}
+
+// makeRows returns the rows of all memcgs that have had a window. Series that
+// get the same labels, because a label is off or because names differ only in
+// bytes that no label can hold, are merged: twice the same series would make
+// Prometheus refuse the scrape.
+func makeRows(snap *heat.Snapshot, opts Options) []*row {
+	var rows []*row
+	memcgs := memcgLabels(snap)
+	for i := range snap.Memcgs {
+		m := &snap.Memcgs[i]
+		if m.WindowEnd.IsZero() {
+			continue
+		}
+		index := make(map[[2]string]*row, len(m.Series))
+		for j := range m.Series {
+			s := &m.Series[j]
+			labels := make([]string, 1, 5) // leaves room for node and type
+			labels[0] = memcgs[i]
+			var key [2]string
+			if opts.LabelPID {
+				key[0] = pidLabel(s.PID)
+				labels = append(labels, key[0])
+			}
+			if opts.LabelComm {
+				key[1] = valid(s.Comm)
+				labels = append(labels, key[1])
+			}
+			if r := index[key]; r != nil {
+				r.merge(s)
+				continue
+			}
+			r := &row{labels: labels, swapped: s.SwappedBytes, areas: s.Areas, shared: true}
+			for k := range s.Areas {
+				r.resident += s.Areas[k].Resident
+			}
+			index[key] = r
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// merge adds a series to a row.
+func (r *row) merge(s *heat.Series) {
+	if r.shared {
+		r.areas, r.shared = slices.Clone(r.areas), false
+		for i := range r.areas {
+			r.areas[i].Accesses.Counts = slices.Clone(r.areas[i].Accesses.Counts)
+		}
+	}
+	r.swapped += s.SwappedBytes
+	for _, a := range s.Areas {
+		r.resident += a.Resident
+		i := slices.IndexFunc(r.areas, func(b heat.Area) bool { return b.Node == a.Node && b.Type == a.Type })
+		if i < 0 {
+			a.Accesses.Counts = slices.Clone(a.Accesses.Counts)
+			r.areas = append(r.areas, a)
+			continue
+		}
+		b := &r.areas[i]
+		b.Hot += a.Hot
+		b.Warm += a.Warm
+		b.Cold += a.Cold
+		b.Unobserved += a.Unobserved
+		b.Resident += a.Resident
+		b.Accesses = mergeHistograms(b.Accesses, a.Accesses)
+	}
+}
+
+// mergeHistograms adds b to a, whose counts it may change. Both come from one
+// tracker and so have the same bounds; if one has none it saw nothing.
+func mergeHistograms(a, b heat.Histogram) heat.Histogram {
+	switch {
+	case !slices.Equal(a.Bounds, b.Bounds) || len(a.Counts) != len(b.Counts):
+		if b.Count() <= a.Count() {
+			return a
+		}
+		b.Counts = slices.Clone(b.Counts)
+		return b
+	default:
+		for i, n := range b.Counts {
+			a.Counts[i] += n
+		}
+		a.Sum += b.Sum
+		return a
+	}
+}
+
+// size is the number of series of a row.
+func (r *row) size() uint64 {
+	n := uint64(swappedSeries)
+	for i := range r.areas {
+		n += memorySeries + regionSeries(&r.areas[i].Accesses)
+	}
+	return n
+}
+
+// limit keeps the rows with the most resident memory that have at most max
+// series together, and returns how many series it leaves out. The order of ties
+// is that of the labels, so that equal snapshots give equal choices.
+func limit(rows []*row, most int) (kept []*row, dropped uint64) {
+	if most <= 0 {
+		return rows, 0
+	}
+	slices.SortFunc(rows, func(a, b *row) int {
+		if c := cmp.Compare(b.resident, a.resident); c != 0 {
+			return c
+		}
+		return slices.Compare(a.labels, b.labels)
+	})
+	var n uint64
+	for i, r := range rows {
+		if n += r.size(); n > uint64(most) {
+			for _, r := range rows[i:] {
+				dropped += r.size()
+			}
+			return rows[:i], dropped
+		}
+	}
+	return rows, 0
+}
+
+func pidLabel(pid int) string {
+	if pid == heat.PIDOther {
+		return "other"
+	}
+	return strconv.Itoa(pid)
+}
+
+func nodeLabel(node int) string {
+	if node < 0 {
+		return "unknown"
+	}
+	return strconv.Itoa(node)
+}
+
+// valid makes a label value of a name: the kernel cuts names in the middle of
+// characters, and lets them be any bytes to begin with.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// memcgLabels returns the label values of a snapshot's memcgs. Unlike
+// processes, memcgs cannot be merged, so paths that are not valid UTF-8 get a
+// hash of their bytes to tell them apart.
+func memcgLabels(snap *heat.Snapshot) []string {
+	out := make([]string, len(snap.Memcgs))
+	taken := make(map[string]bool, len(out))
+	for i := range snap.Memcgs {
+		path := snap.Memcgs[i].Path
+		label := path
+		if !utf8.ValidString(path) {
+			h := fnv.New32a()
+			h.Write([]byte(path)) // never fails
+			label = fmt.Sprintf("%s#%08x", valid(path), h.Sum32())
+		}
+		for taken[label] {
+			label += "#"
+		}
+		taken[label] = true
+		out[i] = label
+	}
+	return out
+}

@@ -1,0 +1,53 @@
+package collector
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mglru_exporter/internal/heat"
+)
+
+// self is what the exporter tells of itself, beyond single memcgs.
+type self struct {
+	source, walker, removed  *prometheus.Desc
+	dropped, bpfMemory, cpus *prometheus.Desc
+}
+
+func newSelf() self {
+	return self{
+		source: desc("source_info",
+			"A constant 1, labelled by the source that ages memory and harvests accesses, and by how finely it sees: page or mapping.", "source", "granularity"),
+		walker: desc("other_walker_active",
+			"1 for each kernel feature that clears accessed bits where the source cannot notice it. While one is active, memory that is in use can read as cold.", "walker"),
+		removed: desc("memcgs_removed_total",
+			"Memcgs that were removed while they were watched. Their series go with them."),
+		dropped: desc("series_dropped_total",
+			"Process series left out because of limits.max_series, smallest processes first, counted once for each snapshot that is scraped. A rise means that processes are missing from this page."),
+		bpfMemory: desc("bpf_memory_bytes",
+			"Kernel memory that the exporter's BPF maps and programs hold."),
+		cpus: desc("cpu_seconds_total",
+			"CPU time that watching took, by part: age (the kernel's walk), fold (taking in its records), residency (reading what is resident), window (classing pages). Scrapes are not in it.", "part"),
+	}
+}
+
+func (s self) descs() []*prometheus.Desc {
+	return []*prometheus.Desc{s.source, s.walker, s.removed, s.dropped, s.bpfMemory, s.cpus}
+}
+
+func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
+	if snap.Source.Name != "" {
+		e.gauge(s.source, 1, snap.Source.Name, snap.Source.Granularity)
+	}
+	seen := make(map[string]bool)
+	for _, w := range snap.Self.OtherWalkers {
+		if w = valid(w); !seen[w] {
+			seen[w] = true
+			e.gauge(s.walker, 1, w)
+		}
+	}
+	e.counter(s.removed, float64(snap.Self.MemcgsRemoved))
+	e.counter(s.dropped, float64(dropped))
+	e.gauge(s.bpfMemory, float64(snap.Self.BPFMemoryBytes))
+	for part, v := range snap.Self.CPUSeconds {
+		e.counter(s.cpus, v, part)
+	}
+}
