@@ -1,0 +1,144 @@
+//go:build vm
+
+package vm
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// kernels are the variants that TestGuest boots: MGLRU_KERNELS, separated by
+// commas, or all that have BPF hooks. One with a slash is the path of a bzImage.
+func kernels() []string {
+	if list := os.Getenv("MGLRU_KERNELS"); list != "" {
+		return strings.Split(list, ",")
+	}
+	return []string{"patched", "debug"}
+}
+
+// TestGuest runs the tests of all Suites in a guest, once per kernel, as
+// subtests TestGuest/KERNEL/SUITE/TEST. -run selects among those in the guest
+// as well.
+func TestGuest(t *testing.T) {
+	var image *Image // made once a kernel was selected, and for all
+	dir := t.TempDir()
+	for _, kernel := range kernels() {
+		t.Run(path.Base(kernel), func(t *testing.T) {
+			bzImage := kernel
+			if !strings.Contains(kernel, "/") {
+				built, err := BuildKernel(t.Context(), kernel, os.Stderr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				bzImage = filepath.Join(built, "bzImage")
+			}
+			if image == nil {
+				image = testImage(t.Context(), t, dir)
+			}
+			runSuites(t, bzImage, image, kernel == "debug")
+		})
+	}
+}
+
+// testImage builds the image with the binaries of all suites and the workload.
+func testImage(ctx context.Context, t *testing.T, dir string) *Image {
+	t.Helper()
+	image := &Image{}
+	workload := filepath.Join(dir, "workload")
+	if err := BuildWorkload(ctx, workload); err != nil {
+		t.Fatal(err)
+	}
+	image.AddFile("bin/workload", 0o755, workload)
+	for _, s := range Suites {
+		binary := filepath.Join(dir, s.Name()+".test")
+		if err := BuildTest(ctx, "./"+s.Package, s.Tags, binary); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(binary); err != nil {
+			t.Fatalf("%s has no tests with tags %q", s.Package, s.Tags)
+		}
+		at := path.Join("src", s.Package)
+		image.AddFile(path.Join(at, s.Name()+".test"), 0o755, binary)
+		if testdata := filepath.Join(Root(), s.Package, "testdata"); isDir(testdata) {
+			if err := image.AddTree(path.Join(at, "testdata"), testdata); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return image
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// runSuites boots a guest that runs the selected suites, and reports their tests
+// as subtests of t.
+func runSuites(t *testing.T, bzImage string, image *Image, slow bool) {
+	log := filepath.Join(CacheDir(), "log", strings.ReplaceAll(t.Name(), "/", "-")+".console")
+	guest := &Guest{Kernel: bzImage, Image: image, ConsoleLog: log, Timeout: 3 * time.Minute}
+	replays := map[string]*replay{}
+	for _, s := range Suites {
+		inner, selected, err := innerRun(flag.Lookup("test.run").Value.String(), s.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !selected {
+			continue
+		}
+		limit := s.Timeout
+		if slow {
+			limit *= 3
+		}
+		guest.Timeout += limit
+		args := []string{"./" + s.Name() + ".test", "-test.v=test2json", "-test.timeout=" + limit.String()}
+		if inner != "" {
+			args = append(args, "-test.run="+inner)
+		}
+		guest.Jobs = append(guest.Jobs, Job{Name: s.Name(), Dir: "/" + path.Join("src", s.Package), Args: args})
+		replays[s.Name()] = newReplay()
+	}
+	if len(guest.Jobs) == 0 {
+		t.Fatal("-run selects no suite")
+	}
+
+	var current *replay
+	done := make(chan error, 1)
+	go func() {
+		err := guest.Run(t.Context(), Handlers{
+			Begin: func(job string) {
+				current = replays[job]
+				if err := current.start(); err != nil {
+					t.Errorf("start test2json: %v", err)
+				}
+			},
+			Output: func(_, line string) {
+				if current != nil {
+					current.line(line)
+				}
+			},
+			End: func(_ string, status int) {
+				current.end(status)
+				current.close()
+				current = nil
+			},
+		})
+		for _, r := range replays {
+			r.close()
+		}
+		done <- err
+	}()
+	for _, job := range guest.Jobs {
+		t.Run(job.Name, replays[job.Name].run)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("%v\nthe whole console is in %s", err, log)
+	}
+}
