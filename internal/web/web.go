@@ -1,0 +1,181 @@
+// Package web is the exporter's HTTP server: metrics, health, readiness and a
+// landing page that leads to them.
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+)
+
+const (
+	healthyPath = "/-/healthy"
+	readyPath   = "/-/ready"
+
+	// headerTimeout is how long a client may take to send its headers.
+	headerTimeout = 10 * time.Second
+	// shutdownTimeout is how long requests may take to end after a stop.
+	shutdownTimeout = 5 * time.Second
+)
+
+// Options says what is served, and how.
+type Options struct {
+	// Flags are the addresses, and the file for TLS and authentication.
+	Flags *toolkit.FlagConfig
+	// TelemetryPath is where the metrics are, such as /metrics. With / there
+	// is no landing page.
+	TelemetryPath string
+	// MaxRequests is how many scrapes may run at the same time; more are
+	// turned away with status 503. 0 is no bound.
+	MaxRequests int
+	// Registry has the metrics.
+	Registry *prometheus.Registry
+	// Instrument adds metrics about scrapes to the registry.
+	Instrument bool
+	// Ready returns why the exporter has nothing to show yet, nil once it has.
+	Ready func() error
+	// Version is shown on the landing page.
+	Version string
+	// Log must not be nil.
+	Log *slog.Logger
+}
+
+// A Server serves what its Options say.
+type Server struct {
+	http  *http.Server
+	flags *toolkit.FlagConfig
+	log   *slog.Logger
+}
+
+// New returns a Server that does not listen yet. It returns an error if the
+// telemetry path or the file for TLS and authentication is not valid.
+func New(o Options) (*Server, error) {
+	if err := checkTelemetryPath(o.TelemetryPath); err != nil {
+		return nil, err
+	}
+	if err := toolkit.Validate(*o.Flags.WebConfigFile); err != nil {
+		return nil, fmt.Errorf("web config file %s: %w", *o.Flags.WebConfigFile, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET "+exact(o.TelemetryPath), metrics(o))
+	mux.HandleFunc("GET "+healthyPath, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, "healthy")
+	})
+	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) {
+		if err := o.Ready(); err != nil {
+			answer(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "ready")
+	})
+	if o.TelemetryPath != "/" {
+		landing, err := landingPage(o)
+		if err != nil {
+			return nil, fmt.Errorf("make landing page: %w", err)
+		}
+		mux.Handle("GET /", landing)
+	}
+	return &Server{
+		http: &http.Server{
+			Handler:           mux,
+			ReadHeaderTimeout: headerTimeout,
+			ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		},
+		flags: o.Flags,
+		log:   o.Log,
+	}, nil
+}
+
+// Handler returns what the server serves, before TLS and authentication.
+func (s *Server) Handler() http.Handler { return s.http.Handler }
+
+// Run listens and serves until the context ends, and then lets the requests
+// under way finish, for some seconds at most. It returns nil after such an end,
+// and an error if it could not listen or serve.
+func (s *Server) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- toolkit.ListenAndServe(s.http, s.flags, s.log) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(stop); err != nil {
+		s.log.Warn("Requests were cut off", "err", err)
+		_ = s.http.Close() // its error is that of a listener that is closed already
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP: %w", err)
+	}
+	return nil
+}
+
+// metrics serves what can be gathered even if a collector has an error, which
+// is logged.
+func metrics(o Options) http.Handler {
+	h := promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
+		ErrorLog:            slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: o.MaxRequests,
+	})
+	if o.Instrument {
+		h = promhttp.InstrumentMetricHandler(o.Registry, h)
+	}
+	return h
+}
+
+func landingPage(o Options) (http.Handler, error) {
+	return toolkit.NewLandingPage(toolkit.LandingConfig{
+		Name:        "mglru_exporter",
+		Description: "Which memory, of which process, on which NUMA node, is hot, and which is cold",
+		Version:     o.Version,
+		Profiling:   "false",
+		Links: []toolkit.LandingLinks{
+			{Address: o.TelemetryPath, Text: "Metrics", Description: "for Prometheus to scrape"},
+			{Address: healthyPath, Text: "Healthy", Description: "200 while the exporter runs"},
+			{Address: readyPath, Text: "Ready", Description: "200 once a first window was measured, else 503 and the reason"},
+		},
+	})
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n") // the client is gone
+}
+
+// exact returns a pattern that matches only the path itself.
+func exact(p string) string {
+	if p == "/" {
+		return "/{$}"
+	}
+	return p
+}
+
+// checkTelemetryPath returns an error for a path that cannot be served.
+func checkTelemetryPath(p string) error {
+	switch {
+	case !strings.HasPrefix(p, "/"):
+		return fmt.Errorf("telemetry path %q does not begin with a slash", p)
+	case path.Clean(p) != p:
+		return fmt.Errorf("telemetry path %q is not in its shortest form, %q", p, path.Clean(p))
+	case p == "/-" || strings.HasPrefix(p, "/-/"):
+		return fmt.Errorf("telemetry path %q is under /-/, which is for health and readiness", p)
+	case strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`{}?#%"<>`, r) }):
+		return fmt.Errorf("telemetry path %q has a character that has a meaning of its own in URLs", p)
+	}
+	return nil
+}
