@@ -180,7 +180,7 @@ func (s *Sampler) endWindow(g *group, residency map[int]*heat.Residency, limit i
 	if err := g.tracker.SetParams(g.params(limit)); err != nil {
 		return errors.Join(errInternal, err)
 	}
-	series, err := g.tracker.EndWindow(residency, nil)
+	series, err := g.tracker.EndWindow(residency, s.deps.Visit)
 	passes := g.passes
 	g.passes, g.primed = 0, true
 	if err != nil {

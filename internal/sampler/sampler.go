@@ -41,6 +41,9 @@ type Deps struct {
 	Processes Processes
 	// SkipReasons are the skip reasons whose counters exist from the start.
 	SkipReasons []string
+	// Visit is shown each part that is classified as a window ends; nil for
+	// nobody.
+	Visit heat.Visitor
 	// Log must not be nil.
 	Log *slog.Logger
 }
@@ -123,10 +126,18 @@ func (s *Sampler) Ready() error {
 // discoverEvery is how often the cgroup tree is looked through.
 const discoverEvery = 10 * time.Second
 
-// Run starts the source and runs passes until the context ends.
-func (s *Sampler) Run(ctx context.Context) error {
+// Start starts the source. Run calls it; who calls Pass must.
+func (s *Sampler) Start() error {
 	if err := s.src.Start(s.take); err != nil {
 		return fmt.Errorf("start source %s: %w", s.src.Info().Name, err)
+	}
+	return nil
+}
+
+// Run starts the source and runs passes until the context ends.
+func (s *Sampler) Run(ctx context.Context) error {
+	if err := s.Start(); err != nil {
+		return err
 	}
 	defer func() {
 		if err := s.src.Close(); err != nil {
