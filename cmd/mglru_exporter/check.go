@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"mglru_exporter/internal/preflight"
+)
+
+// A checkCommand is the command that tells whether serve would work.
+type checkCommand struct {
+	sys    system
+	out    io.Writer
+	output string
+}
+
+// A checkReport is the answer of check. Its JSON form is for programs.
+type checkReport struct {
+	// OK tells whether everything that was looked at is in order.
+	OK bool `json:"ok"`
+	// Config is left out if there is no file and none was asked for.
+	Config *configReport `json:"config,omitempty"`
+	// Sources are those that the config allows, in the order of preference.
+	Sources []preflight.Report `json:"sources"`
+}
+
+type configReport struct {
+	File   string   `json:"file"`
+	OK     bool     `json:"ok"`
+	Memcgs int      `json:"memcgs"`
+	Errors []string `json:"errors,omitempty"`
+}
+
+// run prints the answer and returns whether all is well. A config is only
+// demanded if one was named: before there is one, the sources are of interest.
+func (c checkCommand) run(file configFile) (bool, error) {
+	var rep checkReport
+	source, configOK := "auto", true
+	switch cfg, err := file.load(); {
+	case err == nil:
+		rep.Config = &configReport{File: file.name, OK: true, Memcgs: len(cfg.Memcgs)}
+		source = cfg.Source
+	case !errors.Is(err, fs.ErrNotExist) || file.named:
+		rep.Config = &configReport{File: file.name, Errors: strings.Split(err.Error(), "\n")}
+		configOK = false
+	}
+	rep.Sources = c.sys.preflight(source)
+	works := false
+	for _, r := range rep.Sources {
+		works = works || r.OK()
+	}
+	rep.OK = configOK && works
+	if c.output == "json" {
+		enc := json.NewEncoder(c.out)
+		enc.SetIndent("", "  ")
+		return rep.OK, enc.Encode(rep)
+	}
+	return rep.OK, c.writeText(file, &rep)
+}
+
+func (c checkCommand) writeText(file configFile, rep *checkReport) error {
+	var b strings.Builder
+	switch cfg := rep.Config; {
+	case cfg == nil:
+		fmt.Fprintf(&b, "config %s: not there yet, copy config.example.yaml there or name another with --config.file\n\n", file.name)
+	case cfg.OK:
+		fmt.Fprintf(&b, "config %s: valid, entries for memcgs: %d\n\n", cfg.File, cfg.Memcgs)
+	default:
+		fmt.Fprintf(&b, "config %s: not valid\n", cfg.File)
+		for _, e := range cfg.Errors {
+			fmt.Fprintf(&b, "  %s\n", e)
+		}
+		b.WriteByte('\n')
+	}
+	if err := preflight.Write(&b, rep.Sources); err != nil {
+		return err
+	}
+	_, err := io.WriteString(c.out, b.String())
+	return err
+}

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"mglru_exporter/internal/config"
+)
+
+// A configFile is where the configuration is said to be.
+type configFile struct {
+	name  string
+	named bool // by the user, not by default
+}
+
+// load reads the configuration. If there is no such file the error says how to
+// make one.
+func (f configFile) load() (*config.Config, error) {
+	cfg, err := config.Load(f.name)
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return cfg, err
+	case f.named:
+		return nil, fmt.Errorf("config file %s: %w", f.name, fs.ErrNotExist)
+	default:
+		return nil, fmt.Errorf("config file %s: %w, copy config.example.yaml there or name another with --config.file", f.name, fs.ErrNotExist)
+	}
+}

@@ -1,0 +1,108 @@
+// Command mglru_exporter tells Prometheus which memory of which process is hot,
+// and which is cold.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+	promslogflag "github.com/prometheus/common/promslog/flag"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+)
+
+const (
+	program       = "mglru_exporter"
+	defaultConfig = "/etc/mglru_exporter/config.yaml"
+	defaultListen = ":9934"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr, host()))
+}
+
+// Exit codes.
+const (
+	exitOK = iota
+	exitFailure
+	exitUsage
+)
+
+// run runs a command line until it is done or the context ends, and returns the
+// exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys system) (code int) {
+	// kingpin ends the process after --help and --version.
+	type terminated int
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case terminated:
+			code = int(r)
+		default:
+			panic(r)
+		}
+	}()
+	app := kingpin.New(program, "Exports which memory of which process is hot, and which is cold, from the kernel's multi-generational LRU.")
+	app.UsageWriter(stdout).ErrorWriter(stderr).Terminate(func(code int) { panic(terminated(code)) })
+	app.Version(version.Print(program))
+	app.HelpFlag.Short('h')
+	app.VersionFlag.Short('V')
+
+	var file configFile
+	app.Flag("config.file", "Path of the configuration; config.example.yaml explains each key.").
+		Default(defaultConfig).IsSetByUser(&file.named).StringVar(&file.name)
+	logging := &promslog.Config{Writer: stderr}
+	promslogflag.AddFlags(app, logging)
+
+	serve := app.Command("serve", "Watch memory and serve metrics.").Default()
+	sv := serveCommand{sys: sys}
+	sv.web = kingpinflag.AddFlags(serve, defaultListen)
+	serve.Flag("web.telemetry-path", "Path under which to expose metrics.").
+		Default("/metrics").StringVar(&sv.telemetryPath)
+	serve.Flag("web.disable-exporter-metrics", "Leave out metrics about the exporter's own process (promhttp_*, process_*, go_*).").
+		BoolVar(&sv.noExporterMetrics)
+	serve.Flag("web.max-requests", "How many scrapes may run at the same time, 0 for any number.").
+		Default("40").IntVar(&sv.maxRequests)
+
+	check := app.Command("check", "Tell whether the configuration is valid and which sources work on this machine, and what would repair the others.")
+	ck := checkCommand{sys: sys, out: stdout}
+	check.Flag("output", "Form of the answer: text or json.").
+		Default("text").EnumVar(&ck.output, "text", "json")
+
+	selected, err := app.Parse(args)
+	if err != nil {
+		complain(stderr, fmt.Errorf("%w, try --help", err))
+		return exitUsage
+	}
+	if selected == check.FullCommand() {
+		ok, err := ck.run(file)
+		if err != nil {
+			complain(stderr, err)
+		}
+		if !ok || err != nil {
+			return exitFailure
+		}
+		return exitOK
+	}
+	if err := sv.run(ctx, file, promslog.New(logging)); err != nil {
+		complain(stderr, err)
+		return exitFailure
+	}
+	return exitOK
+}
+
+// complain prints each line of an error.
+func complain(w io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(w, "%s: error: %s\n", program, line)
+	}
+}
