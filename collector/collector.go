@@ -92,8 +92,8 @@ func (c *collector) current() []prometheus.Metric {
 	} else if snap == c.last {
 		return c.metrics
 	}
-	rows := makeRows(snap, c.opts)
-	kept, dropped := limit(rows, c.opts.MaxSeries)
+	memcgs := uniqueMemcgs(snap)
+	kept, dropped := limit(makeRows(memcgs, c.opts), c.opts.MaxSeries)
 	c.dropped += dropped
 
 	e := &emitter{metrics: make([]prometheus.Metric, 0, len(c.metrics))}
@@ -101,9 +101,8 @@ func (c *collector) current() []prometheus.Metric {
 		c.memory.emit(e, r)
 		c.regions.emit(e, r)
 	}
-	labels := memcgLabels(snap)
-	for i := range snap.Memcgs {
-		c.passes.emit(e, &snap.Memcgs[i], labels[i])
+	for _, m := range memcgs {
+		c.passes.emit(e, m.MemcgSnapshot, m.label)
 	}
 	c.self.emit(e, snap, c.dropped)
 	c.last, c.metrics = snap, e.metrics

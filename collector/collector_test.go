@@ -280,7 +280,7 @@ func TestHostileNamesDoNotBreakTheScrape(t *testing.T) {
 		})
 	}
 	got := exposition(t, collector.New(fixed(&snap), all()))
-	if n, want := len(samples(got, "mglru_swapped_bytes{")), 5*len(snap.Memcgs); n != want {
+	if n, want := len(samples(got, "mglru_swapped_bytes{")), 5*(len(snap.Memcgs)-1); n != want {
 		t.Errorf("%d swapped_bytes series, want %d:\n%s", n, want, got)
 	}
 	if l := samples(got, `mglru_swapped_bytes{comm="�",memcg="/same",pid="other"}`); len(l) != 1 || !strings.HasSuffix(l[0], " 3") {
@@ -289,6 +289,22 @@ func TestHostileNamesDoNotBreakTheScrape(t *testing.T) {
 	parser := expfmt.NewTextParser(2) // model.UTF8Validation
 	if _, err := parser.TextToMetricFamilies(strings.NewReader(got)); err != nil {
 		t.Errorf("parse: %v", err)
+	}
+}
+
+func TestTwoEntriesForOnePathLeaveTheOneWithMorePasses(t *testing.T) {
+	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{
+		{Path: "/a", Passes: heat.PassStats{Failures: map[string]uint64{"memcg_missing": 1}}},
+		{Path: "/a", Passes: heat.PassStats{Passes: 7}},
+		{Path: "/a"},
+	}}
+	want := []string{`mglru_passes_total{memcg="/a"} 7`}
+	got := exposition(t, collector.New(fixed(snap), all()))
+	if l := samples(got, "mglru_pass_failures_total"); len(l) > 0 {
+		t.Errorf("failures of the other entry: %q", l)
+	}
+	if diff := cmp.Diff(want, samples(got, "mglru_passes_total")); diff != "" {
+		t.Errorf("passes (-want +got):\n%s", diff)
 	}
 }
 
@@ -370,33 +386,4 @@ func TestScrapesRaceWithNewSnapshots(t *testing.T) {
 		current.Store(twoNodes())
 	}
 	wg.Wait()
-}
-
-func BenchmarkScrape(b *testing.B) {
-	for _, fresh := range []bool{false, true} {
-		b.Run(fmt.Sprintf("newSnapshot=%v", fresh), func(b *testing.B) {
-			snap := manySeries(20_000)
-			reg := prometheus.NewRegistry()
-			reg.MustRegister(collector.New(func() *heat.Snapshot { return snap }, collector.Options{LabelPID: true, LabelComm: true, MaxSeries: 20_000}))
-			var out bytes.Buffer
-			b.ReportAllocs()
-			for b.Loop() {
-				if fresh {
-					again := *snap
-					snap = &again
-				}
-				families, err := reg.Gather()
-				if err != nil {
-					b.Fatal(err)
-				}
-				out.Reset()
-				for _, f := range families {
-					if _, err := expfmt.MetricFamilyToText(&out, f); err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
-			b.ReportMetric(float64(len(samples(out.String(), "mglru_"))), "series")
-		})
-	}
 }

@@ -25,11 +25,9 @@ type row struct {
 // get the same labels, because a label is off or because names differ only in
 // bytes that no label can hold, are merged: twice the same series would make
 // Prometheus refuse the scrape.
-func makeRows(snap *heat.Snapshot, opts Options) []*row {
+func makeRows(memcgs []memcg, opts Options) []*row {
 	var rows []*row
-	memcgs := memcgLabels(snap)
-	for i := range snap.Memcgs {
-		m := &snap.Memcgs[i]
+	for _, m := range memcgs {
 		if m.WindowEnd.IsZero() {
 			continue
 		}
@@ -37,7 +35,7 @@ func makeRows(snap *heat.Snapshot, opts Options) []*row {
 		for j := range m.Series {
 			s := &m.Series[j]
 			labels := make([]string, 1, 5) // leaves room for node and type
-			labels[0] = memcgs[i]
+			labels[0] = m.label
 			var key [2]string
 			if opts.LabelPID {
 				key[0] = pidLabel(s.PID)
@@ -117,9 +115,10 @@ func (r *row) size() uint64 {
 	return n
 }
 
-// limit keeps the rows with the most resident memory that have at most max
-// series together, and returns how many series it leaves out. The order of ties
-// is that of the labels, so that equal snapshots give equal choices.
+// limit keeps the rows with the most resident memory, as many as have at most
+// that many series together; 0 is no bound. It sorts the rows, and returns how
+// many series it leaves out. The order of ties is that of the labels, so that
+// equal snapshots give equal choices.
 func limit(rows []*row, most int) (kept []*row, dropped uint64) {
 	if most <= 0 {
 		return rows, 0
@@ -160,25 +159,41 @@ func nodeLabel(node int) string {
 // characters, and lets them be any bytes to begin with.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-// memcgLabels returns the label values of a snapshot's memcgs. Unlike
-// processes, memcgs cannot be merged, so paths that are not valid UTF-8 get a
-// hash of their bytes to tell them apart.
-func memcgLabels(snap *heat.Snapshot) []string {
-	out := make([]string, len(snap.Memcgs))
-	taken := make(map[string]bool, len(out))
+// A memcg is one memcg of a snapshot, with the value of its label.
+type memcg struct {
+	*heat.MemcgSnapshot
+	label string
+}
+
+// uniqueMemcgs returns the memcgs of a snapshot, each path and each label once.
+// Unlike processes, memcgs cannot be merged: paths that are not valid UTF-8 get
+// a hash of their bytes to tell them apart, and of two entries for one path,
+// which a cgroup that is made anew may leave for a moment, the one with more
+// passes is kept.
+func uniqueMemcgs(snap *heat.Snapshot) []memcg {
+	out := make([]memcg, 0, len(snap.Memcgs))
+	paths := make(map[string]int, len(snap.Memcgs))
+	labels := make(map[string]bool, len(snap.Memcgs))
 	for i := range snap.Memcgs {
-		path := snap.Memcgs[i].Path
-		label := path
-		if !utf8.ValidString(path) {
-			h := fnv.New32a()
-			h.Write([]byte(path)) // never fails
-			label = fmt.Sprintf("%s#%08x", valid(path), h.Sum32())
+		m := &snap.Memcgs[i]
+		if j, twice := paths[m.Path]; twice {
+			if m.Passes.Passes > out[j].Passes.Passes {
+				out[j].MemcgSnapshot = m
+			}
+			continue
 		}
-		for taken[label] {
+		label := m.Path
+		if !utf8.ValidString(label) {
+			h := fnv.New32a()
+			h.Write([]byte(label)) // never fails
+			label = fmt.Sprintf("%s#%08x", valid(label), h.Sum32())
+		}
+		for labels[label] {
 			label += "#"
 		}
-		taken[label] = true
-		out[i] = label
+		labels[label] = true
+		paths[m.Path] = len(out)
+		out = append(out, memcg{m, label})
 	}
 	return out
 }
