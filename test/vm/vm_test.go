@@ -26,9 +26,20 @@ func kernels() []string {
 // subtests TestGuest/KERNEL/SUITE/TEST. -run selects among those in the guest
 // as well.
 func TestGuest(t *testing.T) {
+	onKernels(t, Suites, kernels(), Machine{})
+}
+
+// TestBench runs BenchSuites, on one CPU whose clock counts instructions.
+func TestBench(t *testing.T) {
+	onKernels(t, BenchSuites, []string{"plain", "patched"}, CountingMachine())
+}
+
+// onKernels runs suites in a guest, once per kernel. The tests find the kernel's
+// name in $MGLRU_KERNEL.
+func onKernels(t *testing.T, suites []Suite, kernels []string, machine Machine) {
 	var image *Image // made once a kernel was selected, and for all
 	dir := t.TempDir()
-	for _, kernel := range kernels() {
+	for _, kernel := range kernels {
 		t.Run(path.Base(kernel), func(t *testing.T) {
 			bzImage := kernel
 			if !strings.Contains(kernel, "/") {
@@ -39,15 +50,16 @@ func TestGuest(t *testing.T) {
 				bzImage = filepath.Join(built, "bzImage")
 			}
 			if image == nil {
-				image = testImage(t.Context(), t, dir)
+				image = testImage(t.Context(), t, suites, dir)
 			}
-			runSuites(t, bzImage, image, kernel == "debug")
+			guest := &Guest{Kernel: bzImage, Image: image, Machine: machine, Timeout: 3 * time.Minute}
+			runSuites(t, guest, suites, path.Base(kernel))
 		})
 	}
 }
 
-// testImage builds the image with the binaries of all suites and the workload.
-func testImage(ctx context.Context, t *testing.T, dir string) *Image {
+// testImage builds the image with the suites' binaries and the workload.
+func testImage(ctx context.Context, t *testing.T, suites []Suite, dir string) *Image {
 	t.Helper()
 	image := &Image{}
 	workload := filepath.Join(dir, "workload")
@@ -55,7 +67,7 @@ func testImage(ctx context.Context, t *testing.T, dir string) *Image {
 		t.Fatal(err)
 	}
 	image.AddFile("bin/workload", 0o755, workload)
-	for _, s := range Suites {
+	for _, s := range suites {
 		binary := filepath.Join(dir, s.Name()+".test")
 		if err := BuildTest(ctx, "./"+s.Package, s.Tags, binary); err != nil {
 			t.Fatal(err)
@@ -81,11 +93,10 @@ func isDir(path string) bool {
 
 // runSuites boots a guest that runs the selected suites, and reports their tests
 // as subtests of t.
-func runSuites(t *testing.T, bzImage string, image *Image, slow bool) {
-	log := filepath.Join(CacheDir(), "log", strings.ReplaceAll(t.Name(), "/", "-")+".console")
-	guest := &Guest{Kernel: bzImage, Image: image, ConsoleLog: log, Timeout: 3 * time.Minute}
+func runSuites(t *testing.T, guest *Guest, suites []Suite, kernel string) {
+	guest.ConsoleLog = filepath.Join(CacheDir(), "log", strings.ReplaceAll(t.Name(), "/", "-")+".console")
 	replays := map[string]*replay{}
-	for _, s := range Suites {
+	for _, s := range suites {
 		inner, selected, err := innerRun(flag.Lookup("test.run").Value.String(), s.Name())
 		if err != nil {
 			t.Fatal(err)
@@ -94,11 +105,11 @@ func runSuites(t *testing.T, bzImage string, image *Image, slow bool) {
 			continue
 		}
 		limit := s.Timeout
-		if slow {
+		if kernel == "debug" {
 			limit *= 3
 		}
 		guest.Timeout += limit
-		args := []string{"./" + s.Name() + ".test", "-test.v=test2json", "-test.timeout=" + limit.String()}
+		args := []string{"env", "MGLRU_KERNEL=" + kernel, "./" + s.Name() + ".test", "-test.v=test2json", "-test.timeout=" + limit.String()}
 		if inner != "" {
 			args = append(args, "-test.run="+inner)
 		}
@@ -139,6 +150,6 @@ func runSuites(t *testing.T, bzImage string, image *Image, slow bool) {
 		t.Run(job.Name, replays[job.Name].run)
 	}
 	if err := <-done; err != nil {
-		t.Errorf("%v\nthe whole console is in %s", err, log)
+		t.Errorf("%v\nthe whole console is in %s", err, guest.ConsoleLog)
 	}
 }

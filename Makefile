@@ -1,0 +1,72 @@
+# make help lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help run demo build test test-unit test-vm bench bench-vm lint generate check-generated deps clean
+
+export MGLRU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mglru_exporter
+export PATH := $(MGLRU_CACHE)/tools/go/bin:$(MGLRU_CACHE)/tools/bin:$(PATH)
+
+# For go test, e.g. TESTFLAGS=-v; and what test-vm is to run: KERNEL/PACKAGE/TEST.
+TESTFLAGS ?=
+RUN ?=
+
+VERSION = $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+V = github.com/prometheus/common/version
+LDFLAGS = -s -w -X $V.Version=$(VERSION) \
+	-X $V.Revision=$(shell git rev-parse HEAD 2>/dev/null) \
+	-X $V.Branch=$(shell git symbolic-ref --short -q HEAD 2>/dev/null) \
+	-X $V.BuildUser=$(or $(USER),$(shell id -un))@$(shell uname -n) \
+	-X $V.BuildDate=$(shell git log -1 --format=%cd --date=format:%Y%m%d-%H:%M:%S 2>/dev/null)
+
+SCRIPTS = scripts/deps scripts/check-generated scripts/summary .ci/run \
+	test/vm/kernel/build test/vm/init.sh test/vm/cmd/vmdemo/demo.sh
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: demo ## set everything up and start the exporter where it can run: for now, the demo
+
+demo: deps build ## boot a guest with the exporter and a workload, on 127.0.0.1:9934
+	@go run ./test/vm/cmd/vmdemo -exporter bin/mglru_exporter
+
+build: ## build bin/mglru_exporter, statically
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/mglru_exporter ./cmd/mglru_exporter
+
+test: deps lint check-generated test-unit test-vm ## everything: lint, generated files, unit tests, guest tests
+
+test-unit: ## unit tests with the race detector
+	@echo '== unit tests (those in the guest: make test-vm)'
+	@go test -race $(TESTFLAGS) ./...
+
+test-vm: deps ## tests in a guest, on every kernel; RUN=patched/guest/TestWorkload for some
+	@echo '== guest tests'
+	@go test -tags vm -v -count 1 -timeout 0 -run 'TestGuest$$$(if $(RUN),/$(RUN))' ./test/vm
+
+bench: ## benchmarks of the Go code
+	@go test -run '^$$' -bench . -benchmem ./...
+
+bench-vm: deps ## cost of watching, in a guest that counts instructions, on the plain and the patched kernel
+	@go test -tags vm -v -count 1 -timeout 0 -run 'TestBench$$$(if $(RUN),/$(RUN))' ./test/vm
+
+lint: ## gofmt, go vet, go mod tidy, golangci-lint, shellcheck
+	@echo '== lint'
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt -w $$files"; exit 1; }
+	@go vet -tags vm,guest ./...
+	@go mod tidy -diff
+	@golangci-lint run ./...
+	@shellcheck $(SCRIPTS)
+
+generate: ## make the BPF objects and all other generated files anew
+	@go generate ./...
+
+check-generated: ## fail if generate changes anything
+	@echo '== generated files'
+	@scripts/check-generated
+
+deps: ## install what is missing (as root; Debian 12)
+	@scripts/deps
+
+clean: ## remove what was built; caches stay, in $MGLRU_CACHE or ~/.cache/mglru_exporter
+	@rm -rf bin
