@@ -102,7 +102,7 @@ func (c *collector) current() []prometheus.Metric {
 		c.regions.emit(e, r)
 	}
 	for _, m := range memcgs {
-		c.passes.emit(e, m.MemcgSnapshot, m.label)
+		c.passes.emit(e, m)
 	}
 	c.self.emit(e, snap, c.dropped)
 	c.last, c.metrics = snap, e.metrics

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 )
 
 // passes is what the exporter did to each memcg, and what it missed.
@@ -49,20 +50,20 @@ func (p passes) descs() []*prometheus.Desc {
 	}
 }
 
-func (p passes) emit(e *emitter, m *heat.MemcgSnapshot, memcg string) {
-	s := &m.Passes
-	e.counter(p.passes, float64(s.Passes), memcg)
-	e.histogram(p.duration, s.DurationBounds, s.DurationCounts, s.DurationSum, memcg)
-	e.byReason(p.failures, s.Failures, memcg)
-	e.counter(p.delay, s.Delay, memcg)
-	e.counter(p.records, float64(s.Records), memcg)
-	e.counter(p.lost, float64(s.Lost), memcg)
-	e.byReason(p.skips, s.Skips, memcg)
-	e.byReason(p.resets, s.Resets, memcg)
-	e.gauge(p.processes, float64(m.TrackedProcesses), memcg)
-	e.gauge(p.regions, float64(m.TrackedRegions), memcg)
+func (p passes) emit(e *emitter, m *heat.MemcgSnapshot) {
+	s, path := &m.Passes, memcg.CleanLabel(m.Path)
+	e.counter(p.passes, float64(s.Passes), path)
+	e.histogram(p.duration, s.DurationBounds, s.DurationCounts, s.DurationSum, path)
+	e.byReason(p.failures, s.Failures, path)
+	e.counter(p.delay, s.Delay, path)
+	e.counter(p.records, float64(s.Records), path)
+	e.counter(p.lost, float64(s.Lost), path)
+	e.byReason(p.skips, s.Skips, path)
+	e.byReason(p.resets, s.Resets, path)
+	e.gauge(p.processes, float64(m.TrackedProcesses), path)
+	e.gauge(p.regions, float64(m.TrackedRegions), path)
 	if !m.WindowEnd.IsZero() {
-		e.gauge(p.window, float64(m.WindowEnd.UnixMilli())/1e3, memcg)
-		e.gauge(p.number, float64(m.WindowPasses), memcg)
+		e.gauge(p.window, float64(m.WindowEnd.UnixMilli())/1e3, path)
+		e.gauge(p.number, float64(m.WindowPasses), path)
 	}
 }

@@ -2,14 +2,11 @@ package collector
 
 import (
 	"cmp"
-	"fmt"
-	"hash/fnv"
 	"slices"
 	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 )
 
 // A row is all process series that share one set of process labels.
@@ -22,10 +19,9 @@ type row struct {
 }
 
 // makeRows returns the rows of all memcgs that have had a window. Series that
-// get the same labels, because a label is off or because names differ only in
-// bytes that no label can hold, are merged: twice the same series would make
-// Prometheus refuse the scrape.
-func makeRows(memcgs []memcg, opts Options) []*row {
+// get the same labels, because a label is off, are merged: twice the same series
+// would make Prometheus refuse the scrape.
+func makeRows(memcgs []*heat.MemcgSnapshot, opts Options) []*row {
 	var rows []*row
 	for _, m := range memcgs {
 		if m.WindowEnd.IsZero() {
@@ -35,14 +31,14 @@ func makeRows(memcgs []memcg, opts Options) []*row {
 		for j := range m.Series {
 			s := &m.Series[j]
 			labels := make([]string, 1, 5) // leaves room for node and type
-			labels[0] = m.label
+			labels[0] = memcg.CleanLabel(m.Path)
 			var key [2]string
 			if opts.LabelPID {
 				key[0] = pidLabel(s.PID)
 				labels = append(labels, key[0])
 			}
 			if opts.LabelComm {
-				key[1] = valid(s.Comm)
+				key[1] = memcg.CleanLabel(s.Comm)
 				labels = append(labels, key[1])
 			}
 			if r := index[key]; r != nil {
@@ -155,45 +151,22 @@ func nodeLabel(node int) string {
 	return strconv.Itoa(node)
 }
 
-// valid makes a label value of a name: the kernel cuts names in the middle of
-// characters, and lets them be any bytes to begin with.
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-
-// A memcg is one memcg of a snapshot, with the value of its label.
-type memcg struct {
-	*heat.MemcgSnapshot
-	label string
-}
-
-// uniqueMemcgs returns the memcgs of a snapshot, each path and each label once.
-// Unlike processes, memcgs cannot be merged: paths that are not valid UTF-8 get
-// a hash of their bytes to tell them apart, and of two entries for one path,
-// which a cgroup that is made anew may leave for a moment, the one with more
-// passes is kept.
-func uniqueMemcgs(snap *heat.Snapshot) []memcg {
-	out := make([]memcg, 0, len(snap.Memcgs))
-	paths := make(map[string]int, len(snap.Memcgs))
-	labels := make(map[string]bool, len(snap.Memcgs))
+// uniqueMemcgs returns the memcgs of a snapshot, each path once: of two entries
+// for one path, which a cgroup that is made anew may leave for a moment, the one
+// with more passes.
+func uniqueMemcgs(snap *heat.Snapshot) []*heat.MemcgSnapshot {
+	out := make([]*heat.MemcgSnapshot, 0, len(snap.Memcgs))
+	index := make(map[string]int, len(snap.Memcgs))
 	for i := range snap.Memcgs {
 		m := &snap.Memcgs[i]
-		if j, twice := paths[m.Path]; twice {
-			if m.Passes.Passes > out[j].Passes.Passes {
-				out[j].MemcgSnapshot = m
-			}
-			continue
+		j, twice := index[m.Path]
+		switch {
+		case !twice:
+			index[m.Path] = len(out)
+			out = append(out, m)
+		case m.Passes.Passes > out[j].Passes.Passes:
+			out[j] = m
 		}
-		label := m.Path
-		if !utf8.ValidString(label) {
-			h := fnv.New32a()
-			h.Write([]byte(label)) // never fails
-			label = fmt.Sprintf("%s#%08x", valid(label), h.Sum32())
-		}
-		for labels[label] {
-			label += "#"
-		}
-		labels[label] = true
-		paths[m.Path] = len(out)
-		out = append(out, memcg{m, label})
 	}
 	return out
 }

@@ -39,7 +39,7 @@ func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
 	}
 	seen := make(map[string]bool)
 	for _, w := range snap.Self.OtherWalkers {
-		if w = valid(w); !seen[w] {
+		if !seen[w] {
 			seen[w] = true
 			e.gauge(s.walker, 1, w)
 		}

@@ -5,9 +5,14 @@ import (
 	"errors"
 	"log/slog"
 
+	"mglru_exporter/bpf"
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/preflight"
+	"mglru_exporter/internal/process"
+	"mglru_exporter/internal/sampler"
+	"mglru_exporter/internal/source"
 )
 
 // A monitor watches memory: a sampler.Sampler.
@@ -20,7 +25,7 @@ type monitor interface {
 	Ready() error
 }
 
-// A system is the machine that the exporter runs on.
+// A system is the machine that the exporter runs on. Tests have others.
 type system struct {
 	// preflight reports on the source of that name, on all for "auto".
 	preflight func(source string) []preflight.Report
@@ -30,10 +35,32 @@ type system struct {
 
 // host is the machine we run on.
 func host() system {
-	return system{
-		preflight: func(string) []preflight.Report { return nil },
-		open: func(*config.Config, *slog.Logger) (monitor, error) {
-			return nil, errors.New("no source is built in")
-		},
+	return system{preflight: source.Preflight, open: openHost}
+}
+
+func openHost(cfg *config.Config, log *slog.Logger) (_ monitor, err error) {
+	// The source comes first: its error tells all that is missing.
+	src, err := source.Open(cfg.Source, log)
+	if err != nil {
+		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, src.Close())
+		}
+	}()
+	cgroups, err := memcg.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	processes, err := process.NewProc("/proc", "/sys")
+	if err != nil {
+		return nil, err
+	}
+	return sampler.New(cfg, src, sampler.Deps{
+		Cgroups:     cgroups,
+		Processes:   processes,
+		SkipReasons: bpf.SkipReasons(),
+		Log:         log,
+	})
 }

@@ -59,7 +59,8 @@ type Heat struct {
 
 // A Memcg is an entry of the list of memcgs to watch.
 type Memcg struct {
-	// Path is a path from the cgroup root, or a pattern of paths.
+	// Path is a path from the cgroup root, or a pattern of paths, in the normal
+	// form that memcg.CompilePattern makes of it.
 	Path string
 	// Interval is the time between passes: the entry's own, else
 	// Aging.Interval.

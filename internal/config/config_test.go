@@ -117,6 +117,7 @@ func TestGoodFiles(t *testing.T) {
 					Path: "/kubepods.slice/**", Interval: 10 * time.Second,
 					Processes: config.Processes{Top: 20, MinResident: 3 << 29},
 				},
+				{Path: `/system.slice/system-a\\x2db.slice/[!x]*`, Interval: 10 * time.Second, Processes: procs},
 			},
 			Limits: config.Limits{MaxSeries: 1, MaxTrackedBytes: 2 << 20},
 		},

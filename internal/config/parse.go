@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"mglru_exporter/internal/memcg"
 )
 
 // Parse makes a Config of a YAML document. The name is only for messages. The
@@ -261,32 +263,30 @@ func (d *decoder) path(dst *string) decodeFunc {
 		if !ok {
 			return
 		}
-		p, err := normalPath(s)
-		if err != nil {
+		p, err := memcg.CompilePattern(s)
+		switch esc := systemdEscape(s); {
+		case !strings.HasPrefix(s, "/"):
+			d.errorf(n.Line, key, "%q is not a path from the cgroup root, write %s", s, printable("/"+s))
+		case err != nil:
 			d.errorf(n.Line, key, "%v", err)
-			return
+		case esc != "":
+			d.errorf(n.Line, key, `%s stands for the character x alone, write \%s to match systemd's %s`, esc, esc, esc)
+		default:
+			*dst = p.String()
 		}
-		*dst = p
 	}
 }
 
-// normalPath returns the one way to write a path: absolute, without empty or
-// "." components and without a slash at the end.
-func normalPath(s string) (string, error) {
-	if !strings.HasPrefix(s, "/") {
-		return "", fmt.Errorf("%q is not a path from the cgroup root, write /%s", s, s)
-	}
-	var out []string
-	for c := range strings.SplitSeq(s, "/") {
-		switch {
-		case c == "" || c == ".":
-		case c == "..":
-			return "", fmt.Errorf("%q has a .. in it, write the path without", s)
-		case strings.ContainsRune(c, 0):
-			return "", fmt.Errorf("%q has a NUL byte in it, write the path without", s)
-		default:
-			out = append(out, c)
+// systemdEscape returns the first \xNN in a pattern whose backslash is not
+// escaped: systemd names units like that, a pattern needs another backslash.
+func systemdEscape(s string) string {
+	for i := 0; i+1 < len(s); i++ {
+		if s[i] != '\\' {
+			continue
+		}
+		if i++; s[i] == 'x' {
+			return s[i-1 : min(i+3, len(s))]
 		}
 	}
-	return "/" + strings.Join(out, "/"), nil
+	return ""
 }
