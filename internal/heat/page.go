@@ -57,6 +57,13 @@ func (b *Bitmap) Or(c *Bitmap) {
 	}
 }
 
+// remove takes the pages of c away.
+func (b *Bitmap) remove(c *Bitmap) {
+	for i := range b {
+		b[i] &^= c[i]
+	}
+}
+
 // Type is what backs a page, as the kernel splits RSS in /proc/PID/status.
 type Type uint8
 

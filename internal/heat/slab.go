@@ -5,52 +5,33 @@ import "math/bits"
 // planes is the number of bit-sliced frequency planes.
 const planes = 3
 
-// A slab is what the tracker keeps of one region of one process. It has no
-// pointers, so that the garbage collector never looks into slabs.
+// A slab is what the tracker keeps of one region of one process, beside the
+// pages that the pass under way found young: those have an array of their own,
+// so that records in any order touch little memory. It has no pointers: the
+// garbage collector never looks into slabs.
 type slab struct {
-	// young has the pages found young in pass; freq counts all passes of the
-	// window before it: bit p of page i's count is freq[p].Has(i).
-	young Bitmap
-	freq  [planes]Bitmap
+	// freq counts the window's passes that found a page young: bit p of page
+	// i's count is freq[p].Has(i).
+	freq [planes]Bitmap
 	// missed has the pages which some pass of the window could not look at.
 	missed Bitmap
 	// watched has the pages that were resident before the last pass of the
 	// window before: those whose accessed bits this window can interpret.
 	watched Bitmap
-	pass    uint32
 }
 
-// fold adds pages found young in a pass. A page counts once a pass, however
-// many records have it.
-func (s *slab) fold(pass uint32, young *Bitmap) {
-	if s.pass == pass {
-		for i := range s.young {
-			s.young[i] |= young[i]
-		}
-		return
-	}
-	s.roll()
-	s.pass = pass
-	s.young = *young
-}
-
-// roll moves the pages of the pass that ended into the planes.
-func (s *slab) roll() {
-	for i, y := range s.young {
-		f0, f1 := s.freq[0][i], s.freq[1][i]
+// add counts a pass that found pages young. Counts stay at their maximum rather
+// than wrap.
+func (s *slab) add(young *Bitmap) {
+	for i, y := range young {
+		f0, f1, f2 := s.freq[0][i], s.freq[1][i], s.freq[2][i]
 		c0 := f0 & y
 		c1 := f1 & c0
-		s.freq[0][i] = f0 ^ y
-		s.freq[1][i] = f1 ^ c0
-		s.freq[2][i] ^= c1
+		full := f2 & c1
+		s.freq[0][i] = f0 ^ y | full
+		s.freq[1][i] = f1 ^ c0 | full
+		s.freq[2][i] = f2 ^ c1 | full
 	}
-	s.young = Bitmap{}
-}
-
-// restart makes the slab ready for a window in which the given pages can be
-// judged.
-func (s *slab) restart(watched *Bitmap) {
-	*s = slab{watched: *watched}
 }
 
 // Classes are the pages of one ResidentPart at the end of a window. They share

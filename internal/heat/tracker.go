@@ -10,6 +10,10 @@ import (
 // slab can count.
 const MaxPassesPerWindow = 1<<planes - 1
 
+// maxNodes is how many nodes the tracker can tell apart; pages on others are
+// unobserved.
+const maxNodes = 64
+
 // Params say how a Tracker classifies and what it reports.
 type Params struct {
 	// PassesPerWindow is 1 to MaxPassesPerWindow.
@@ -41,36 +45,60 @@ type Params struct {
 // last pass begins to walk: then a page that became resident, or moved in,
 // after the last pass cannot be in it, and one that did so earlier was found
 // young or is not watched yet. Fold is also right between passes: what others
-// harvest belongs to the pass under way or, between two, to the next.
+// harvest belongs to the pass under way or, between two, to the next. Only
+// between the last pass of a window and EndWindow there should be none: it costs
+// its process the next window's certainty.
+//
+// A page's first walk only wipes the slate. So what the last pass of a window
+// did not walk is not judged by the next one until a pass has.
 type Tracker struct {
 	params Params
 	need   int
-	pass   uint32
 	failed bool
 	procs  map[int]*process
 	last   *process
-	hist   map[seriesKey]*Histogram
-
-	spareRegions []uint64
-	spareSlabs   []slab
+	// merged has the histograms of series that are not of a single process.
+	// They outlive the processes, or their counters would go down.
+	merged map[seriesKey]histograms
 }
 
 type process struct {
 	Process
+	// regions are the numbers of the watched regions, ascending; young and
+	// slabs go with them. Young is of the pass under way, slabs of the passes
+	// that have ended.
 	regions []uint64
+	young   []Bitmap
 	slabs   []slab
+	runs    []run
 	cursor  int
-	// walked has a bit for each node whose walk took this process up.
-	walked uint64
+	// hist has the histograms of the process's own series.
+	hist histograms
+	// resident is how many pages group found resident.
+	resident uint64
+	// nodes has a bit for each node that the watched pages are on, walked for
+	// each node whose walk took this process up in this pass. Skips is what
+	// the walks could not look at.
+	nodes, walked uint64
+	skips         []span
+	// folded is set once a pass has had records of the process.
+	folded bool
 	// fresh is set until the process has been through a whole pass.
 	fresh bool
-	// missed is set when this window has missed a whole pass of the process.
-	missed bool
+	// lost is set when this pass lost records of the process, missed when
+	// this window has missed a whole pass of it.
+	lost, missed bool
+	// unwalked is set when the last pass did not walk the process, stale while
+	// no pass has since before this window: the next one finds bits of any age.
+	unwalked, stale bool
 }
+
+// A span is the addresses [start, end).
+type span struct{ start, end uint64 }
 
 // NewTracker returns a Tracker that knows no process.
 func NewTracker(p Params) (*Tracker, error) {
-	t := &Tracker{procs: map[int]*process{}, hist: map[seriesKey]*Histogram{}, pass: 1}
+	t := &Tracker{procs: map[int]*process{}, merged: map[seriesKey]histograms{}}
 	return t, t.SetParams(p)
 }
 
@@ -83,7 +111,10 @@ func (t *Tracker) SetParams(p Params) error {
 		return fmt.Errorf("hot fraction: %v is not in (0, 1]", p.HotFraction)
 	}
 	if !slices.Equal(p.RegionBuckets, t.params.RegionBuckets) {
-		clear(t.hist)
+		clear(t.merged)
+		for _, p := range t.procs {
+			p.hist = nil
+		}
 	}
 	t.params = p
 	t.params.RegionBuckets = slices.Clone(p.RegionBuckets)
@@ -121,10 +152,13 @@ func (t *Tracker) Begin(procs []Process, gone func(ProcessID) bool) map[Reset]in
 			t.procs[info.TGID] = p
 		}
 		if p.Comm != info.Comm {
-			t.forgetSeries(p.TGID)
+			if t.params.LabelComm {
+				p.hist = nil
+			}
 			p.Comm = info.Comm
 		}
 		p.walked = 0
+		p.skips = p.skips[:0]
 	}
 	for tgid, p := range t.procs {
 		if listed[tgid] {
@@ -158,7 +192,6 @@ func (t *Tracker) Forget(tgid int) {
 
 func (t *Tracker) drop(p *process) {
 	delete(t.procs, p.TGID)
-	t.forgetSeries(p.TGID)
 	t.last = nil
 }
 
@@ -204,14 +237,18 @@ func (t *Tracker) Fold(tgid int, region uint64, young *Bitmap) bool {
 	if p == nil {
 		return false
 	}
+	p.folded = true
+	if p.stale {
+		return true
+	}
 	if i := p.find(region); i >= 0 {
-		p.slabs[i].fold(t.pass, young)
+		p.young[i].Or(young)
 	}
 	return true
 }
 
-// find returns the index of a region's slab, or -1. Walks go up the address
-// space, so the slab after the last one found is tried before searching.
+// find returns the index of a region, or -1. Walks go up the address space, so
+// the region after the last one found is tried before searching.
 func (p *process) find(region uint64) int {
 	i := p.cursor
 	if i < len(p.regions) && p.regions[i] == region {
@@ -221,12 +258,29 @@ func (p *process) find(region uint64) int {
 		p.cursor = i
 		return i
 	}
-	i, found := slices.BinarySearch(p.regions, region)
+	r, found := slices.BinarySearchFunc(p.runs, region, run.compare)
 	if !found {
 		return -1
 	}
-	p.cursor = i
-	return i
+	p.cursor = p.runs[r].index + int(region-p.runs[r].first)
+	return p.cursor
+}
+
+// A run is regions in a row. Mappings make few of them, so that searching runs
+// instead of regions stays within the caches.
+type run struct {
+	first, last uint64
+	index       int
+}
+
+func (r run) compare(region uint64) int {
+	switch {
+	case r.last < region:
+		return -1
+	case r.first > region:
+		return 1
+	}
+	return 0
 }
 
 // Skip notes that the walk could not look at [start, end) of a process: no page
@@ -236,25 +290,32 @@ func (t *Tracker) Skip(tgid int, start, end uint64) {
 	if p == nil || start >= end {
 		return
 	}
-	first := start / RegionSize
-	last := (end - 1) / RegionSize
+	p.skips = append(p.skips, span{start, end})
+	p.each(span{start, end}, func(s *slab, pages *Bitmap) { s.missed.Or(pages) })
+}
+
+// each calls f for each slab that has pages in a span.
+func (p *process) each(sp span, f func(s *slab, pages *Bitmap)) {
+	first, last := sp.start/RegionSize, (sp.end-1)/RegionSize
 	i, _ := slices.BinarySearch(p.regions, first)
 	for ; i < len(p.regions) && p.regions[i] <= last; i++ {
 		from, to := 0, PagesPerRegion
-		if r := p.regions[i]; r == first {
-			from = int(start % RegionSize / PageSize)
+		if p.regions[i] == first {
+			from = int(sp.start % RegionSize / PageSize)
 		}
-		if r := p.regions[i]; r == last {
-			to = int((end-1)%RegionSize/PageSize) + 1
+		if p.regions[i] == last {
+			to = int((sp.end-1)%RegionSize/PageSize) + 1
 		}
-		p.slabs[i].missed.SetRange(from, to)
+		var pages Bitmap
+		pages.SetRange(from, to)
+		f(&p.slabs[i], &pages)
 	}
 }
 
 // Walked notes that the pass's walk on a node took a process up. Without this
 // word for each node a process counts as missed.
 func (t *Tracker) Walked(tgid, node int) {
-	if p := t.process(tgid); p != nil && node >= 0 && node < 64 {
+	if p := t.process(tgid); p != nil && node >= 0 && node < maxNodes {
 		p.walked |= 1 << node
 	}
 }
@@ -262,32 +323,38 @@ func (t *Tracker) Walked(tgid, node int) {
 // Lose notes that records of a process were lost.
 func (t *Tracker) Lose(tgid int) {
 	if p := t.process(tgid); p != nil {
-		p.missed = true
+		p.lost = true
 	}
 }
 
 // LoseAll notes that records were lost and nobody knows whose.
 func (t *Tracker) LoseAll() { t.failed = true }
 
-// EndPass ends a pass that aged the nodes of the mask. It returns how many
-// watched processes no walk took up on one of these nodes. A failed pass
-// counts, and everything that it did not find young is missed.
+// EndPass ends a pass that aged the nodes of the mask. It returns how many known
+// processes no walk took up on one of these nodes, or on one that they have
+// watched pages on. A failed pass counts, and everything that it did not find
+// young is missed.
 func (t *Tracker) EndPass(nodes uint64, failed bool) (unwalked int) {
-	failed = failed || t.failed
 	for _, p := range t.procs {
-		if p.walked&nodes != nodes || nodes == 0 {
+		want := nodes | p.nodes
+		walked := nodes != 0 && p.walked&want == want
+		if !walked && !failed && !t.failed && !p.fresh {
+			unwalked++
+		}
+		p.unwalked = failed || !walked
+		if p.unwalked || t.failed || p.lost {
 			p.missed = true
-			if !failed && !p.fresh {
-				unwalked++
+		}
+		p.stale = p.stale && p.unwalked
+		for i := range p.young {
+			if p.young[i] != (Bitmap{}) {
+				p.slabs[i].add(&p.young[i])
+				p.young[i] = Bitmap{}
 			}
 		}
-		if failed {
-			p.missed = true
-		}
 		p.cursor = 0
-		p.fresh = false
+		p.folded, p.fresh, p.lost = false, false, false
 	}
 	t.failed = false
-	t.pass++
 	return unwalked
 }

@@ -5,14 +5,21 @@ import (
 	"slices"
 )
 
-// A seriesKey tells one series' histograms from another's. Its pid is 0 where
-// the config merges processes.
+// A seriesKey tells one series from another. Its pid is 0 where the config
+// merges processes.
 type seriesKey struct {
 	pid  int
 	comm string
+}
+
+// An areaKey tells one area of a series from another.
+type areaKey struct {
 	node int16
 	typ  Type
 }
+
+// histograms are the running histograms of one series.
+type histograms map[areaKey]*Histogram
 
 // A Visitor is shown each part of each process as a window ends. What it is
 // given is valid only during the call.
@@ -23,28 +30,26 @@ type Visitor func(p Process, part *ResidentPart, c *Classes)
 // watches these pages from now on. A process without a residency is known but
 // has nothing watched, and no series. Visit may be nil.
 func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Series, error) {
-	groups := t.group(residency)
 	left := t.params.MaxRegions
 	index := map[seriesKey]int{}
 	var out []Series
-	at := func(k seriesKey) *Series {
-		i, ok := index[k]
+	var hists []histograms
+	for _, g := range t.group(residency) {
+		i, ok := index[g.key]
 		if !ok {
 			i = len(out)
-			index[k] = i
-			out = append(out, Series{PID: k.pid, Comm: k.comm})
+			index[g.key] = i
+			out = append(out, Series{PID: g.key.pid, Comm: g.key.comm})
+			hists = append(hists, t.histograms(g))
 		}
-		return &out[i]
-	}
-	for _, g := range groups {
 		for _, p := range g.procs {
 			res := residency[p.TGID]
-			s := at(g.key)
-			s.SwappedBytes += res.SwappedPages * PageSize
-			t.endProcess(p, res, g.key, s, visit)
-			watch := t.params.MaxRegions == 0 || distinctRegions(res) <= left
-			if t.params.MaxRegions > 0 && watch {
-				left -= distinctRegions(res)
+			out[i].SwappedBytes += res.SwappedPages * PageSize
+			t.endProcess(p, res, hists[i], &out[i], visit)
+			n := distinctRegions(res)
+			watch := t.params.MaxRegions == 0 || n <= left
+			if watch {
+				left -= n
 			}
 			t.watch(p, res, watch)
 		}
@@ -54,7 +59,9 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Seri
 			t.watch(p, &Residency{}, false)
 		}
 	}
-	t.attachHistograms(out, index)
+	for i := range out {
+		t.attach(hists[i], &out[i])
+	}
 	slices.SortFunc(out, func(a, b Series) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.Comm, b.Comm))
 	})
@@ -91,11 +98,14 @@ func (t *Tracker) group(residency map[int]*Residency) []*group {
 			byKey[k] = g
 			groups = append(groups, g)
 		}
-		g.resident += res.pages()
+		p.resident = res.pages()
+		g.resident += p.resident
 		g.procs = append(g.procs, p)
 	}
 	for _, g := range groups {
-		slices.SortFunc(g.procs, func(a, b *process) int { return cmp.Compare(a.TGID, b.TGID) })
+		slices.SortFunc(g.procs, func(a, b *process) int {
+			return cmp.Or(cmp.Compare(b.resident, a.resident), cmp.Compare(a.TGID, b.TGID))
+		})
 	}
 	slices.SortFunc(groups, func(a, b *group) int {
 		return cmp.Or(cmp.Compare(b.resident, a.resident), cmp.Compare(a.key.pid, b.key.pid), cmp.Compare(a.key.comm, b.key.comm))
@@ -109,15 +119,16 @@ func (t *Tracker) group(residency map[int]*Residency) []*group {
 }
 
 // endProcess classifies one process's pages into a series.
-func (t *Tracker) endProcess(p *process, res *Residency, key seriesKey, s *Series, visit Visitor) {
-	for i := range p.slabs {
-		p.slabs[i].roll()
-	}
+func (t *Tracker) endProcess(p *process, res *Residency, hist histograms, s *Series, visit Visitor) {
 	var classes Classes
 	unwatched := slab{}
 	j := 0
 	for i := range res.Parts {
 		part := &res.Parts[i]
+		all := uint64(part.Pages.Count())
+		if all == 0 {
+			continue
+		}
 		for j < len(p.regions) && p.regions[j] < part.Region {
 			j++
 		}
@@ -127,7 +138,6 @@ func (t *Tracker) endProcess(p *process, res *Residency, key seriesKey, s *Serie
 		}
 		sl.classify(&part.Pages, t.need, p.missed, &classes)
 		a := s.area(int(part.Node), part.Type)
-		all := uint64(part.Pages.Count())
 		hot, warm, cold := uint64(classes.Hot.Count()), uint64(classes.Warm.Count()), uint64(classes.Cold.Count())
 		a.Resident += all * PageSize
 		a.Hot += hot * PageSize
@@ -135,14 +145,16 @@ func (t *Tracker) endProcess(p *process, res *Residency, key seriesKey, s *Serie
 		a.Cold += cold * PageSize
 		a.Unobserved += (all - hot - warm - cold) * PageSize
 		if hot+warm+cold > 0 {
-			key.node, key.typ = part.Node, part.Type
-			t.histogram(key).observe(classes.Accesses)
+			hist.of(part.Node, part.Type, t.params.RegionBuckets).observe(classes.Accesses)
 		}
 		if visit != nil {
 			visit(p.Process, part, &classes)
 		}
 	}
 	for _, u := range res.Unscanned {
+		if u.Pages == 0 {
+			continue
+		}
 		a := s.area(int(u.Node), u.Type)
 		a.Resident += u.Pages * PageSize
 		a.Unobserved += u.Pages * PageSize
@@ -151,37 +163,54 @@ func (t *Tracker) endProcess(p *process, res *Residency, key seriesKey, s *Serie
 
 // watch makes the resident pages the ones that the next window can judge.
 func (t *Tracker) watch(p *process, res *Residency, watch bool) {
-	p.missed = false
+	p.nodes = 0
+	for i := range res.Parts {
+		if n := res.Parts[i].Node; n >= 0 {
+			p.nodes |= 1 << n
+		}
+	}
+	p.stale = p.unwalked || p.walked&p.nodes != p.nodes
+	p.missed = p.stale || p.folded
 	p.cursor = 0
-	if !watch {
-		p.regions, p.slabs = nil, nil
+	if !watch || !res.sorted() {
+		p.nodes, p.regions, p.runs, p.young, p.slabs = 0, nil, nil, nil, nil
 		return
 	}
 	if !p.hasRegions(res) {
-		// The content of slabs does not outlive the window: only the memory is
-		// kept, swapped with the tracker's spare so that it is not made anew.
+		// The content of slabs does not outlive the window, only the memory.
 		n := distinctRegions(res)
-		regions, slabs := t.spareRegions[:0], t.spareSlabs[:0]
-		if cap(regions) < n || cap(slabs) < n {
-			regions, slabs = make([]uint64, 0, n), make([]slab, 0, n)
+		if c := cap(p.slabs); c < n || c > 4*n {
+			if c = n; p.slabs != nil {
+				c += n / 16
+			}
+			p.regions, p.young, p.slabs = make([]uint64, 0, c), make([]Bitmap, c), make([]slab, c)
 		}
+		p.regions, p.runs, p.young, p.slabs = p.regions[:0], p.runs[:0], p.young[:n], p.slabs[:n]
 		for i := range res.Parts {
-			if r := res.Parts[i].Region; len(regions) == 0 || regions[len(regions)-1] != r {
-				regions = append(regions, r)
+			if r := res.Parts[i].Region; i == 0 || res.Parts[i-1].Region != r {
+				if n := len(p.regions); n > 0 && p.regions[n-1] == r-1 {
+					p.runs[len(p.runs)-1].last = r
+				} else {
+					p.runs = append(p.runs, run{r, r, n})
+				}
+				p.regions = append(p.regions, r)
 			}
 		}
-		t.spareRegions, t.spareSlabs = p.regions, p.slabs
-		p.regions, p.slabs = regions, slabs[:n]
 	}
-	j := -1
+	clear(p.young)
+	clear(p.slabs)
+	j := 0
 	for i := range res.Parts {
 		part := &res.Parts[i]
-		if j < 0 || p.regions[j] != part.Region {
+		if p.regions[j] != part.Region {
 			j++
-			p.slabs[j].restart(&part.Pages)
-			continue
 		}
-		p.slabs[j].watched.Or(&part.Pages)
+		if part.Node < maxNodes {
+			p.slabs[j].watched.Or(&part.Pages)
+		}
+	}
+	for _, sp := range p.skips {
+		p.each(sp, func(s *slab, pages *Bitmap) { s.watched.remove(pages) })
 	}
 }
 
@@ -199,6 +228,16 @@ func (p *process) hasRegions(res *Residency) bool {
 		j++
 	}
 	return j == len(p.regions)
+}
+
+// sorted tells whether the parts are in the order that everything here counts on.
+func (r *Residency) sorted() bool {
+	for i := range r.Parts {
+		if i > 0 && r.Parts[i].Region < r.Parts[i-1].Region {
+			return false
+		}
+	}
+	return true
 }
 
 func distinctRegions(res *Residency) int {
@@ -233,47 +272,46 @@ func (s *Series) area(node int, typ Type) *Area {
 	return &s.Areas[len(s.Areas)-1]
 }
 
-// histogram finds or makes the running histogram of a series and area.
-func (t *Tracker) histogram(k seriesKey) *Histogram {
-	h := t.hist[k]
+// histograms finds or makes the running histograms of a group's series.
+func (t *Tracker) histograms(g *group) histograms {
+	if g.key.pid > 0 { // then it is the only process
+		p := g.procs[0]
+		if p.hist == nil {
+			p.hist = histograms{}
+		}
+		return p.hist
+	}
+	if t.merged[g.key] == nil {
+		t.merged[g.key] = histograms{}
+	}
+	return t.merged[g.key]
+}
+
+// of finds or makes the histogram of an area.
+func (hs histograms) of(node int16, typ Type, bounds []uint64) *Histogram {
+	k := areaKey{node, typ}
+	h := hs[k]
 	if h == nil {
-		b := t.params.RegionBuckets
-		h = &Histogram{Bounds: b, Counts: make([]uint64, len(b)+1)}
-		t.hist[k] = h
+		h = &Histogram{Bounds: bounds, Counts: make([]uint64, len(bounds)+1)}
+		hs[k] = h
 	}
 	return h
 }
 
-// attachHistograms gives the finished series copies of their running
-// histograms. index has the series by key, node and type left zero.
-func (t *Tracker) attachHistograms(out []Series, index map[seriesKey]int) {
-	for k := range t.hist {
-		if i, ok := index[seriesKey{pid: k.pid, comm: k.comm}]; ok {
-			out[i].area(int(k.node), k.typ)
-		}
+// attach gives a series' areas copies of their running histograms.
+func (t *Tracker) attach(hist histograms, s *Series) {
+	for k := range hist {
+		s.area(int(k.node), k.typ)
 	}
-	for i := range out {
-		s := &out[i]
-		slices.SortFunc(s.Areas, func(a, b Area) int {
-			return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Type, b.Type))
-		})
-		for j := range s.Areas {
-			a := &s.Areas[j]
-			a.Accesses = Histogram{Bounds: t.params.RegionBuckets, Counts: make([]uint64, len(t.params.RegionBuckets)+1)}
-			if h := t.hist[seriesKey{s.PID, s.Comm, int16(a.Node), a.Type}]; h != nil {
-				copy(a.Accesses.Counts, h.Counts)
-				a.Accesses.Sum = h.Sum
-			}
-		}
-	}
-}
-
-// forgetSeries drops the histograms of a process's own series. Merged series
-// outlive their processes, or their counters would go down.
-func (t *Tracker) forgetSeries(tgid int) {
-	for k := range t.hist {
-		if k.pid == tgid {
-			delete(t.hist, k)
+	slices.SortFunc(s.Areas, func(a, b Area) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Type, b.Type))
+	})
+	for i := range s.Areas {
+		a := &s.Areas[i]
+		a.Accesses = Histogram{Bounds: t.params.RegionBuckets, Counts: make([]uint64, len(t.params.RegionBuckets)+1)}
+		if h := hist[areaKey{int16(a.Node), a.Type}]; h != nil {
+			copy(a.Accesses.Counts, h.Counts)
+			a.Accesses.Sum = h.Sum
 		}
 	}
 }
