@@ -75,7 +75,7 @@ func BenchmarkFold(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			t := benchTracker(b, res)
 			young := Bitmap{1, 2, 4, 8, 16, 32, 64, 128}
-			for _, region := range c.order { // touches the slabs once
+			for _, region := range c.order { // touches all memory once
 				t.Fold(7, region, &young)
 			}
 			t.EndPass(3, false)

@@ -1,0 +1,719 @@
+package heat
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+)
+
+// The model is what the tracker should be, written to be plain and slow. It
+// keeps, for each process and page, the numbers of the passes in which something
+// happened, and judges a page at the end of a window by these rules.
+//
+//   - A page is watched if it was in the residency that the same process image
+//     had at the end of the window before, that process was within MaxRegions
+//     then, the node of the page can be told apart, and the last pass of that
+//     window did not skip the page.
+//   - If the last pass of the window before did not walk the process, then all
+//     passes up to the first that does are missed, and what they find young
+//     proves nothing.
+//   - A pass misses a process if it failed, if records of the process or of
+//     anyone were lost, or if it did not walk the process on each node that it
+//     aged and each node with watched pages. It misses a page that it skipped.
+//   - A page is hot if it is watched and was young in at least the wanted share
+//     of the passes; else warm if it is watched, no pass missed it, and some pass
+//     found it young; else cold if it is watched, no pass missed it, and none
+//     found it young; else unobserved. Passes are counted up to
+//     MaxPassesPerWindow, of a window that went on for too long.
+type model struct {
+	params Params
+	frac   [2]int // HotFraction as a fraction
+	pass   int    // the number of the pass under way, or next
+	first  int    // the first pass of the window
+	procs  map[int]*modelProcess
+	merged map[seriesKey]map[areaKey]*Histogram
+	lossy  map[int]bool // passes that lost anyone's records
+	lives  int
+}
+
+type modelProcess struct {
+	Process
+	life     int // changes whenever counters may start again
+	own      map[areaKey]*Histogram
+	resident map[uint64]int16 // page to node, at the window before; nil if not watched
+	walks    map[int]uint64   // pass to nodes walked
+	lost     map[int]bool     // passes that lost records
+	missed   map[int]bool     // passes that missed the whole process
+	unwalked map[int]bool     // those of them whose walk left it out
+	young    map[uint64]map[int]bool
+	skipped  map[uint64]map[int]bool // only of pages the history uses
+	early    bool                    // records came between the last window's last pass and its end
+}
+
+func (m *model) record(facts map[uint64]map[int]bool, page uint64) {
+	if facts[page] == nil {
+		facts[page] = map[int]bool{}
+	}
+	facts[page][m.pass] = true
+}
+
+func newModelProcess(p Process) *modelProcess {
+	return &modelProcess{
+		Process: p, own: map[areaKey]*Histogram{}, walks: map[int]uint64{}, lost: map[int]bool{}, missed: map[int]bool{},
+		unwalked: map[int]bool{}, young: map[uint64]map[int]bool{}, skipped: map[uint64]map[int]bool{},
+	}
+}
+
+func (m *model) begin(procs []Process) {
+	now := map[int]*modelProcess{}
+	for _, info := range procs {
+		p := m.procs[info.TGID]
+		if p == nil || p.ProcessID != info.ProcessID {
+			m.lives++
+			p = newModelProcess(info)
+			p.life = m.lives
+		}
+		if p.Comm != info.Comm {
+			p.Comm = info.Comm
+			if m.params.LabelComm {
+				m.lives++
+				p.life, p.own = m.lives, map[areaKey]*Histogram{}
+			}
+		}
+		now[info.TGID] = p
+	}
+	m.procs = now
+}
+
+func (m *model) endPass(nodes uint64, failed bool) (unwalked int) {
+	for _, p := range m.procs {
+		want := nodes
+		for _, n := range p.resident {
+			if n >= 0 && n < 64 {
+				want |= 1 << n
+			}
+		}
+		walked := nodes != 0 && p.walks[m.pass]&want == want
+		p.unwalked[m.pass] = !walked || failed
+		p.missed[m.pass] = !walked || failed || p.lost[m.pass] || m.lossy[m.pass]
+		if _, old := p.missed[m.pass-1]; old && !walked && !failed && !m.lossy[m.pass] {
+			unwalked++
+		}
+	}
+	m.pass++
+	return unwalked
+}
+
+// A verdict is one page's class and in how many passes it was young.
+type verdict struct {
+	Class string
+	Young int
+}
+
+func (m *model) judge(p *modelProcess, page uint64) verdict {
+	missed, wiped := p.early, !p.unwalked[m.first-1]
+	young := 0
+	for pass := m.first; pass < m.pass; pass++ {
+		switch {
+		case p.missed[pass], p.skipped[page][pass], !wiped:
+			missed = true
+		}
+		if wiped && p.young[page][pass] {
+			young = min(young+1, MaxPassesPerWindow)
+		}
+		if !p.unwalked[pass] {
+			wiped = true
+		}
+	}
+	node, resident := p.resident[page]
+	watched := resident && node < 64 && !p.skipped[page][m.first-1]
+	switch {
+	case !watched:
+		return verdict{"unobserved", 0}
+	// young ÷ passes ≥ fraction, in whole numbers.
+	case young > 0 && young*m.frac[1] >= m.frac[0]*m.params.PassesPerWindow:
+		return verdict{"hot", young}
+	case missed:
+		return verdict{"unobserved", 0}
+	case young > 0:
+		return verdict{"warm", young}
+	}
+	return verdict{"cold", 0}
+}
+
+// endWindow returns the verdicts by process and page, and the series.
+func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verdict, []Series) {
+	verdicts := map[int]map[uint64]verdict{}
+	sizes := map[int]uint64{}
+	groups := map[seriesKey][]*modelProcess{}
+	groupSize := map[seriesKey]uint64{}
+	for tgid, res := range residency {
+		p := m.procs[tgid]
+		if p == nil {
+			continue
+		}
+		for _, part := range res.Parts {
+			sizes[tgid] += uint64(part.Pages.Count())
+		}
+		for _, u := range res.Unscanned {
+			sizes[tgid] += u.Pages
+		}
+		k := seriesKey{}
+		if m.params.LabelPID {
+			k.pid = tgid
+		}
+		if m.params.LabelComm {
+			k.comm = p.Comm
+		}
+		groups[k] = append(groups[k], p)
+		groupSize[k] += sizes[tgid]
+	}
+	keys := make([]seriesKey, 0, len(groups))
+	for k := range groups {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b seriesKey) int {
+		return cmp.Or(cmp.Compare(groupSize[b], groupSize[a]), cmp.Compare(a.pid, b.pid), cmp.Compare(a.comm, b.comm))
+	})
+	areas := map[seriesKey]map[areaKey]*Area{}
+	swapped := map[seriesKey]uint64{}
+	hists := map[seriesKey]map[areaKey]*Histogram{}
+	left := m.params.MaxRegions
+	for rank, k := range keys {
+		procs := groups[k]
+		slices.SortFunc(procs, func(a, b *modelProcess) int {
+			return cmp.Or(cmp.Compare(sizes[b.TGID], sizes[a.TGID]), cmp.Compare(a.TGID, b.TGID))
+		})
+		out := k
+		if m.params.Top > 0 && rank >= m.params.Top || groupSize[k]*PageSize < m.params.MinResident {
+			out = seriesKey{pid: PIDOther}
+		}
+		if areas[out] == nil {
+			areas[out] = map[areaKey]*Area{}
+		}
+		for _, p := range procs {
+			hist := m.merged[out]
+			if out.pid > 0 {
+				hist = p.own
+			} else if hist == nil {
+				hist = map[areaKey]*Histogram{}
+				m.merged[out] = hist
+			}
+			hists[out] = hist
+			res := residency[p.TGID]
+			swapped[out] += res.SwappedPages * PageSize
+			verdicts[p.TGID] = map[uint64]verdict{}
+			m.sum(p, res, areas[out], hist, verdicts[p.TGID])
+
+			regions := map[uint64]bool{}
+			next := map[uint64]int16{}
+			for _, part := range res.Parts {
+				regions[part.Region] = true
+				for i := range PagesPerRegion {
+					if part.Pages.Has(i) {
+						next[part.Region*PagesPerRegion+uint64(i)] = part.Node
+					}
+				}
+				if part.Node >= 0 && part.Node < 64 && p.walks[m.pass-1]>>part.Node&1 == 0 {
+					p.unwalked[m.pass-1] = true
+				}
+			}
+			p.resident = nil
+			if m.params.MaxRegions == 0 || len(regions) <= left {
+				p.resident = next
+				left -= len(regions)
+			}
+		}
+	}
+	for tgid, p := range m.procs {
+		if residency[tgid] == nil {
+			p.resident = nil
+		}
+		p.early = false
+		for _, passes := range p.young {
+			if passes[m.pass] {
+				p.early = true
+			}
+		}
+		p.young = map[uint64]map[int]bool{}
+	}
+	m.first = m.pass
+	return verdicts, m.series(areas, hists, swapped)
+}
+
+// sum adds a process's pages to the areas of its series.
+func (m *model) sum(p *modelProcess, res *Residency, areas map[areaKey]*Area, hist map[areaKey]*Histogram, verdicts map[uint64]verdict) {
+	area := func(node int16, typ Type) *Area {
+		k := areaKey{node, typ}
+		if areas[k] == nil {
+			areas[k] = &Area{Node: int(node), Type: typ}
+		}
+		return areas[k]
+	}
+	for _, part := range res.Parts {
+		var accesses uint64
+		watched := false
+		a := area(part.Node, part.Type)
+		for i := range PagesPerRegion {
+			if !part.Pages.Has(i) {
+				continue
+			}
+			page := part.Region*PagesPerRegion + uint64(i)
+			v := m.judge(p, page)
+			verdicts[page] = v
+			a.Resident += PageSize
+			switch v.Class {
+			case "hot":
+				a.Hot += PageSize
+			case "warm":
+				a.Warm += PageSize
+			case "cold":
+				a.Cold += PageSize
+			default:
+				a.Unobserved += PageSize
+			}
+			if v.Class != "unobserved" {
+				watched = true
+				accesses += uint64(v.Young)
+			}
+		}
+		if !watched {
+			continue
+		}
+		k := areaKey{part.Node, part.Type}
+		if hist[k] == nil {
+			hist[k] = &Histogram{Counts: make([]uint64, len(m.params.RegionBuckets)+1)}
+		}
+		bucket := 0
+		for bucket < len(m.params.RegionBuckets) && accesses > m.params.RegionBuckets[bucket] {
+			bucket++
+		}
+		hist[k].Counts[bucket]++
+		hist[k].Sum += accesses
+	}
+	for _, u := range res.Unscanned {
+		a := area(u.Node, u.Type)
+		a.Resident += u.Pages * PageSize
+		a.Unobserved += u.Pages * PageSize
+	}
+}
+
+func (m *model) series(areas map[seriesKey]map[areaKey]*Area, hists map[seriesKey]map[areaKey]*Histogram, swapped map[seriesKey]uint64) []Series {
+	var out []Series
+	for k, byArea := range areas {
+		s := Series{PID: k.pid, Comm: k.comm, SwappedBytes: swapped[k]}
+		for ak := range hists[k] {
+			if byArea[ak] == nil {
+				byArea[ak] = &Area{Node: int(ak.node), Type: ak.typ}
+			}
+		}
+		for ak, a := range byArea {
+			a.Accesses = Histogram{Bounds: m.params.RegionBuckets, Counts: make([]uint64, len(m.params.RegionBuckets)+1)}
+			if h := hists[k][ak]; h != nil {
+				copy(a.Accesses.Counts, h.Counts)
+				a.Accesses.Sum = h.Sum
+			}
+			s.Areas = append(s.Areas, *a)
+		}
+		slices.SortFunc(s.Areas, func(a, b Area) int { return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Type, b.Type)) })
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b Series) int { return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.Comm, b.Comm)) })
+	return out
+}
+
+// A history drives a tracker and the model through the same random events.
+type history struct {
+	*rand.Rand
+	tb       testing.TB
+	tracker  *Tracker
+	model    *model
+	alive    map[int]Process
+	layouts  map[int]*Residency // who lives where, drifting between windows
+	counters map[string]uint64  // by series, area and bucket
+	nodes    uint64
+	calm     bool // few faults, so that much is observed
+	seen     map[string]int
+}
+
+const maxTGID = 6
+
+// pages are where bugs of bit twiddling live; the rest is noise.
+var pages = []int{0, 1, 2, 31, 62, 63, 64, 65, 127, 128, 255, 256, 257, 383, 447, 448, 510, 511}
+
+func newHistory(tb testing.TB, seed uint64) *history {
+	h := &history{
+		Rand: rand.New(rand.NewPCG(seed, 0)), tb: tb, alive: map[int]Process{}, layouts: map[int]*Residency{},
+		counters: map[string]uint64{}, nodes: 1, seen: map[string]int{},
+	}
+	h.calm = h.chance(0.6)
+	if h.chance(0.6) {
+		h.nodes = 3
+	}
+	passes := 1 + h.IntN(MaxPassesPerWindow)
+	frac := [][2]int{{1, 2}, {1, 10}, {1, 1}, {3, 4}, {1, 3}, {3, 10}, {7, 10}}[h.IntN(7)]
+	p := Params{
+		PassesPerWindow: passes, HotFraction: float64(frac[0]) / float64(frac[1]),
+		RegionBuckets: []uint64{0, 1, 4, 16, 64},
+		Top:           h.IntN(4), LabelPID: h.chance(0.7), LabelComm: h.chance(0.5),
+	}
+	if h.chance(0.3) {
+		p.MaxRegions = 1 + h.IntN(15)
+	}
+	if h.chance(0.2) {
+		p.MinResident = uint64(h.IntN(40)) * PageSize
+	}
+	t, err := NewTracker(p)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h.tracker = t
+	h.model = &model{
+		params: p, frac: frac, pass: 1, first: 1,
+		procs: map[int]*modelProcess{}, merged: map[seriesKey]map[areaKey]*Histogram{}, lossy: map[int]bool{},
+	}
+	return h
+}
+
+func (h *history) chance(p float64) bool { return h.Float64() < p }
+
+// fault is the chance of something that a calm history has little of.
+func (h *history) fault(p float64) bool {
+	if h.calm {
+		p /= 20
+	}
+	return h.chance(p)
+}
+
+func (h *history) tgid() int      { return 1 + h.IntN(maxTGID+1) } // the last never lives
+func (h *history) region() uint64 { return 100 + uint64(h.IntN(9)) }
+
+// population lets processes be born, exit, exec, be replaced and be renamed.
+func (h *history) population() []Process {
+	var list []Process
+	for tgid := 1; tgid <= maxTGID; tgid++ {
+		p, ok := h.alive[tgid]
+		switch {
+		case !ok && h.chance(0.4):
+			p = Process{ProcessID{tgid, h.Uint64N(4), h.Uint64N(4)}, h.comm()}
+			ok = true
+			h.layouts[tgid] = h.layout()
+		case ok && h.fault(0.05):
+			ok = false
+		case ok && h.fault(0.05):
+			p.Start++
+		case ok && h.fault(0.05):
+			p.Image++
+		case ok && h.fault(0.05):
+			p.Comm = h.comm()
+		}
+		delete(h.alive, tgid)
+		if ok {
+			h.alive[tgid] = p
+			list = append(list, p)
+		}
+	}
+	h.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
+
+func (h *history) comm() string { return []string{"a", "b", ""}[h.IntN(3)] }
+
+// layout is a residency with regions at random places, whole or in parts.
+func (h *history) layout() *Residency {
+	r := &Residency{SwappedPages: h.Uint64N(5)}
+	for region := uint64(100); region < 109; region++ {
+		if h.chance(0.4) {
+			continue
+		}
+		parts := map[areaKey]*ResidentPart{}
+		mixed := h.chance(0.3)
+		node, typ := h.node(), Type(h.IntN(int(NumTypes)))
+		for _, page := range pages {
+			if h.chance(0.2) {
+				continue
+			}
+			if mixed {
+				node, typ = h.node(), Type(h.IntN(int(NumTypes)))
+			}
+			k := areaKey{node, typ}
+			if parts[k] == nil {
+				parts[k] = &ResidentPart{Region: region, Node: node, Type: typ}
+			}
+			parts[k].Pages.Set(page)
+		}
+		for _, p := range parts {
+			r.Parts = append(r.Parts, *p)
+		}
+	}
+	slices.SortFunc(r.Parts, func(a, b ResidentPart) int {
+		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Type, b.Type))
+	})
+	if h.chance(0.2) {
+		r.Unscanned = []UnscannedPages{{h.node(), File, 1 + h.Uint64N(9)}}
+	}
+	return r
+}
+
+func (h *history) node() int16 {
+	switch {
+	case h.fault(0.05):
+		return []int16{-1, 64, 2}[h.IntN(3)]
+	case h.nodes == 1:
+		return 0
+	}
+	return int16(h.IntN(2))
+}
+
+// fold gives a process's young pages of one region, or of its whole layout.
+func (h *history) fold() {
+	tgid := h.tgid()
+	p := h.model.procs[tgid]
+	regions := []uint64{h.region()}
+	if h.chance(0.5) {
+		regions = []uint64{100, 101, 102, 103, 104, 105, 106, 107, 108}
+	}
+	density := h.Float64()
+	for _, region := range regions {
+		var young Bitmap
+		for _, page := range pages {
+			if h.chance(density) {
+				young.Set(page)
+				if p != nil {
+					h.model.record(p.young, region*PagesPerRegion+uint64(page))
+				}
+			}
+		}
+		if young == (Bitmap{}) {
+			continue // a record of nothing, which nobody sends
+		}
+		if known := h.tracker.Fold(tgid, region, &young); known != (p != nil) {
+			h.tb.Fatalf("Fold of %d: known %v, want %v", tgid, known, p != nil)
+		}
+	}
+}
+
+func (h *history) skip() {
+	tgid := h.tgid()
+	first := h.region()*PagesPerRegion + uint64(pages[h.IntN(len(pages))])
+	last := first + h.Uint64N(40)
+	switch h.IntN(8) {
+	case 0:
+		last = first + h.Uint64N(3*PagesPerRegion)
+	case 1:
+		first, last = 0, ^uint64(0)/PageSize
+	}
+	end := (last + 1) * PageSize
+	if end == 0 {
+		end = ^uint64(0)
+	}
+	h.tracker.Skip(tgid, first*PageSize, end)
+	if p := h.model.procs[tgid]; p != nil {
+		for region := uint64(100); region < 109; region++ {
+			for _, i := range pages {
+				if page := region*PagesPerRegion + uint64(i); first <= page && page <= last {
+					h.model.record(p.skipped, page)
+				}
+			}
+		}
+	}
+}
+
+func (h *history) pass() {
+	list := h.population()
+	h.model.begin(list)
+	h.tracker.Begin(list, func(ProcessID) bool { return h.chance(0.5) })
+	nodes := h.nodes
+	if h.fault(0.05) {
+		nodes = h.Uint64N(4)
+	}
+	for tgid := range maxTGID + 1 {
+		for _, node := range []int{0, 1, 2} {
+			if !h.fault(0.1) {
+				h.tracker.Walked(tgid, node)
+				if p := h.model.procs[tgid]; p != nil {
+					p.walks[h.model.pass] |= 1 << node
+				}
+			}
+		}
+	}
+	for range h.IntN(25) {
+		h.fold()
+		if h.fault(0.1) {
+			h.skip()
+		}
+		if h.fault(0.01) {
+			tgid := h.tgid()
+			h.tracker.Lose(tgid)
+			if p := h.model.procs[tgid]; p != nil {
+				p.lost[h.model.pass] = true
+			}
+		}
+		if h.fault(0.004) {
+			h.loseAll()
+		}
+	}
+	failed := h.fault(0.08)
+	got, want := h.tracker.EndPass(nodes, failed), h.model.endPass(nodes, failed)
+	if got != want {
+		h.tb.Fatalf("pass %d: EndPass says %d unwalked, want %d", h.model.pass-1, got, want)
+	}
+}
+
+func (h *history) loseAll() {
+	h.tracker.LoseAll()
+	h.model.lossy[h.model.pass] = true
+}
+
+// between is what may happen between two passes.
+func (h *history) between() {
+	for range h.IntN(3) {
+		h.fold()
+	}
+	if h.fault(0.02) {
+		h.loseAll()
+	}
+}
+
+func (h *history) window() {
+	passes := h.model.params.PassesPerWindow
+	if h.fault(0.1) {
+		passes = 1 + h.IntN(MaxPassesPerWindow+3) // a window that ends early or late
+	}
+	for i := range passes {
+		if i > 0 {
+			h.between()
+		}
+		h.pass()
+	}
+	if h.fault(0.2) {
+		h.between() // against the rules, and must do no harm
+	}
+
+	residency := map[int]*Residency{}
+	for tgid := range h.alive {
+		if h.chance(0.2) {
+			h.layouts[tgid] = h.layout()
+		}
+		if !h.fault(0.1) {
+			residency[tgid] = h.layouts[tgid]
+		}
+	}
+	gotPages := map[int]map[uint64]verdict{}
+	for tgid := range residency {
+		gotPages[tgid] = map[uint64]verdict{}
+	}
+	got, err := h.tracker.EndWindow(residency, func(p Process, part *ResidentPart, c *Classes) {
+		h.visit(gotPages[p.TGID], part, c)
+	})
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	wantPages, want := h.model.endWindow(residency)
+	for tgid := range wantPages { // counts of passes are no part of Classes
+		for page, v := range wantPages[tgid] {
+			h.seen[v.Class]++
+			wantPages[tgid][page] = verdict{Class: v.Class}
+		}
+	}
+	if diff := diff(wantPages, gotPages); diff != "" {
+		h.tb.Fatalf("pages up to pass %d (-want +got):\n%s", h.model.pass-1, diff)
+	}
+	if diff := diff(want, got); diff != "" {
+		h.tb.Fatalf("series up to pass %d (-want +got):\n%s", h.model.pass-1, diff)
+	}
+	h.monotonic(got)
+	if h.fault(0.1) {
+		h.loseAll()
+	}
+}
+
+// diff is cmp.Diff, which is slow to say that nothing differs.
+func diff(want, got any) string {
+	if reflect.DeepEqual(want, got) {
+		return ""
+	}
+	return gocmp.Diff(want, got)
+}
+
+func (h *history) visit(verdicts map[uint64]verdict, part *ResidentPart, c *Classes) {
+	for i := range PagesPerRegion {
+		hot, warm, cold, resident := c.Hot.Has(i), c.Warm.Has(i), c.Cold.Has(i), part.Pages.Has(i)
+		if !resident && (hot || warm || cold) || hot && warm || hot && cold || warm && cold {
+			h.tb.Fatalf("page %d of region %d: resident %v, hot %v, warm %v, cold %v", i, part.Region, resident, hot, warm, cold)
+		}
+		class := "unobserved"
+		switch {
+		case !resident:
+			continue
+		case hot:
+			class = "hot"
+		case warm:
+			class = "warm"
+		case cold:
+			class = "cold"
+		}
+		verdicts[part.Region*PagesPerRegion+uint64(i)] = verdict{Class: class}
+	}
+}
+
+// monotonic checks that no counter of a series goes down while its process, or
+// for merged series anything, lives.
+func (h *history) monotonic(series []Series) {
+	now := map[string]uint64{}
+	for _, s := range series {
+		id := fmt.Sprint(s.PID, s.Comm)
+		if s.PID > 0 {
+			id = fmt.Sprint("own ", h.model.procs[s.PID].life)
+		}
+		for _, a := range s.Areas {
+			for i, n := range a.Accesses.Counts {
+				now[fmt.Sprint(id, a.Node, a.Type, i)] = n
+			}
+			now[fmt.Sprint(id, a.Node, a.Type, "sum")] = a.Accesses.Sum
+		}
+	}
+	for k, n := range now {
+		if was := h.counters[k]; n < was {
+			h.tb.Fatalf("counter %s went from %d to %d", k, was, n)
+		}
+		h.counters[k] = n
+	}
+}
+
+func TestTrackerDoesWhatTheModelDoes(t *testing.T) {
+	histories, windows := 3000, 6
+	if testing.Short() {
+		histories = 200
+	}
+	base := uint64(time.Now().UnixNano())
+	seen := map[string]int{}
+	for i := range uint64(histories) {
+		seed := base + i
+		h := newHistory(t, seed)
+		ok := t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
+			h.tb = t
+			for range windows {
+				h.window()
+			}
+		})
+		if !ok {
+			t.Fatalf("history with seed %d: params %+v", seed, h.model.params)
+		}
+		for class, n := range h.seen {
+			seen[class] += n
+		}
+	}
+	t.Logf("seeds from %d; pages judged: %v", base, seen)
+	for _, class := range []string{"hot", "warm", "cold", "unobserved"} {
+		if seen[class] == 0 {
+			t.Errorf("no history had a %s page", class)
+		}
+	}
+}
