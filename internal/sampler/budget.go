@@ -45,9 +45,12 @@ func (b *budget) spend(now time.Time, used time.Duration) {
 }
 
 func (b *budget) accrue(now time.Time) {
-	if b.at.IsZero() {
+	switch d := now.Sub(b.at); {
+	case b.at.IsZero():
 		b.saved = b.burst()
-	} else if d := now.Sub(b.at); d > 0 {
+	case d <= 0: // two passes end out of order
+		return
+	default:
 		b.saved = min(b.burst(), b.saved+time.Duration(b.share*float64(d)))
 	}
 	b.at = now

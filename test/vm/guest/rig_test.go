@@ -40,13 +40,18 @@ type classified struct {
 	heat.Classes
 }
 
-// newRig watches the given memcg patterns. Extra lines go into the config.
+// newRig watches the given memcg patterns, and gives each process its series.
+// Extra goes into the config, but "comm=RE" restricts all entries.
 func newRig(t testing.TB, opts bpf.HooksOptions, extra string, memcgs ...string) *rig {
 	t.Helper()
 	var yaml strings.Builder
+	filter := ""
+	if comm, ok := strings.CutPrefix(extra, "comm="); ok {
+		filter, extra = ", comm: "+comm, ""
+	}
 	fmt.Fprintf(&yaml, "%s\nmemcgs:\n", extra)
 	for _, m := range memcgs {
-		fmt.Fprintf(&yaml, "  - path: %s\n", m)
+		fmt.Fprintf(&yaml, "  - path: %s\n    processes: {min_resident: 0%s}\n", m, filter)
 	}
 	r := &rig{parts: map[int][]classified{}}
 	var err error
