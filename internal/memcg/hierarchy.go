@@ -1,0 +1,306 @@
+// Package memcg finds memory cgroups, names them, lists their processes, and
+// reads their generations from the kernel's lru_gen file.
+//
+// A memcg is named by its path from the root of the cgroup hierarchy, "/" for
+// the root itself, as lru_gen and the config name it.
+package memcg
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrGone says that a memcg does not exist, or not any more.
+var ErrGone = errors.New("memcg is gone")
+
+// A Hierarchy is the mounted tree of cgroups that the memory controller is in.
+// It may be used from several goroutines at once.
+type Hierarchy struct {
+	dir     string // where it is mounted
+	prefix  string // the path of what is mounted, "" if that is the root
+	version int
+	hidden  atomic.Uint64
+}
+
+// A Group is one memcg at one moment.
+type Group struct {
+	// Path is its path from the cgroup root, "/" for the root. Its components
+	// may be any bytes but NUL, newline and slash.
+	Path string
+	// Inode is the number of its directory. It tells it from a later one of the
+	// same path, and is what newer kernels (7.3) call the memcg's id.
+	Inode uint64
+}
+
+// Open finds the tree in the mounts of this process, as self/mountinfo in
+// procRoot (usually "/proc") lists them: cgroup v1's, if the memory controller
+// is there, or else cgroup2's.
+//
+// If only a part of it is mounted, as in a container, that part is all that is
+// found, with its paths from the root. In a cgroup namespace of one's own the
+// kernel pretends that a part is all, and paths will not be those of lru_gen.
+//
+// The error says what is missing and how to come by it.
+func Open(procRoot string) (*Hierarchy, error) {
+	path := filepath.Join(procRoot, "self/mountinfo")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("find where cgroups are mounted: %w", err)
+	}
+	var found []*Hierarchy
+	var without string
+	for line := range bytes.Lines(b) {
+		m, ok := parseMount(line)
+		if !ok || !m.isCgroup() {
+			continue
+		}
+		h := &Hierarchy{dir: m.point, prefix: strings.TrimSuffix(m.root, "/"), version: 1}
+		if m.fs == "cgroup2" {
+			h.version = 2
+			controllers, err := os.ReadFile(filepath.Join(m.point, "cgroup.controllers"))
+			if err != nil {
+				continue // hidden under another mount
+			}
+			if !slices.Contains(strings.Fields(string(controllers)), "memory") {
+				without = m.point
+				continue
+			}
+		}
+		found = append(found, h)
+	}
+	slices.SortStableFunc(found, func(a, b *Hierarchy) int {
+		return cmp.Or(cmp.Compare(a.version, b.version), cmp.Compare(len(a.prefix), len(b.prefix)))
+	})
+	for _, h := range found {
+		if _, _, err := stat(h.dir); err == nil {
+			return h, nil
+		}
+	}
+	if without != "" {
+		return nil, fmt.Errorf("the cgroup2 mounted at %s has no memory controller: the kernel needs CONFIG_MEMCG and to be booted without cgroup_disable=memory", without)
+	}
+	return nil, errors.New("no cgroup hierarchy with the memory controller is mounted: mount -t cgroup2 none /sys/fs/cgroup")
+}
+
+// Dir returns the directory where the tree is mounted.
+func (h *Hierarchy) Dir() string { return h.dir }
+
+// Version returns 1 for cgroup v1 and 2 for cgroup2.
+func (h *Hierarchy) Version() int { return h.version }
+
+// HiddenProcs returns how many times Procs met a process that has no id in our
+// PID namespace. Anything but 0 means that the exporter sees but a part of the
+// machine and must be started in the initial PID namespace.
+func (h *Hierarchy) HiddenProcs() uint64 { return h.hidden.Load() }
+
+// Walk returns all memcgs, sorted by path. In cgroup2 a cgroup is a memcg only
+// if its parent has memory in cgroup.subtree_control; what the others use is
+// charged to the nearest memcg above, and they are not listed.
+//
+// A cgroup that vanishes meanwhile is left out, as is one whose path is longer
+// than PATH_MAX. Other errors do not end the walk: they come with what
+// has been found without them.
+func (h *Hierarchy) Walk() ([]Group, error) {
+	var groups []Group
+	inode, leaf, err := stat(h.dir)
+	if err != nil {
+		return nil, fmt.Errorf("walk cgroups: %w", err)
+	}
+	groups = append(groups, Group{Path: cmp.Or(h.prefix, "/"), Inode: inode})
+	if !leaf {
+		groups, err = h.walk(h.dir, h.prefix, groups)
+	}
+	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.Path, b.Path) })
+	return groups, err
+}
+
+// walk appends the memcgs below dir, whose path is given.
+func (h *Hierarchy) walk(dir, path string, groups []Group) ([]Group, error) {
+	names, err := subdirs(dir)
+	errs := []error{ignoreGone(err)}
+	for _, name := range names {
+		child := dir + "/" + name
+		inode, leaf, err := stat(child)
+		if err == nil && !h.isMemcg(child) {
+			continue // nor is any below it
+		}
+		if err == nil {
+			groups = append(groups, Group{Path: path + "/" + name, Inode: inode})
+			if !leaf {
+				groups, err = h.walk(child, path+"/"+name, groups)
+			}
+		}
+		errs = append(errs, ignoreGone(err))
+	}
+	return groups, errors.Join(errs...)
+}
+
+// Procs returns the ids of the processes whose memory is charged to a memcg,
+// ascending: those in its cgroup and, in cgroup2, in the cgroups below it that
+// are no memcgs themselves. They are ids of our PID namespace; processes that
+// have none are left out, and counted by HiddenProcs. A process that has
+// been moved leaves behind the memory it had.
+//
+// A threaded cgroup lists no processes: those of its threads are in the domain
+// above it. The error is ErrGone if the memcg does not exist.
+func (h *Hierarchy) Procs(path string) ([]int, error) {
+	dir, err := h.dirOf(path)
+	if err != nil {
+		return nil, err
+	}
+	pids, err := h.procs(dir, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list the processes of memcg %q: %w", path, err)
+	}
+	slices.Sort(pids)
+	return slices.Compact(pids), nil
+}
+
+// procs appends the processes of dir and of what below it is no memcg.
+func (h *Hierarchy) procs(dir string, pids []int) ([]int, error) {
+	b, err := os.ReadFile(dir + "/cgroup.procs")
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, gone(err)
+	}
+	pids, hidden, err := parseProcs(b, pids)
+	if err != nil {
+		return nil, fmt.Errorf("parse %s/cgroup.procs: %w", dir, err)
+	}
+	h.hidden.Add(hidden)
+	if h.version == 1 {
+		return pids, nil
+	}
+	if _, leaf, err := stat(dir); err != nil || leaf {
+		return pids, err
+	}
+	names, err := subdirs(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		child := dir + "/" + name
+		if h.isMemcg(child) {
+			continue
+		}
+		with, err := h.procs(child, pids)
+		if ignoreGone(err) != nil {
+			return nil, err
+		}
+		if err == nil {
+			pids = with
+		}
+	}
+	return pids, nil
+}
+
+// Inode returns the number of a memcg's directory, as in Group. The error is
+// ErrGone if it does not exist.
+func (h *Hierarchy) Inode(path string) (uint64, error) {
+	dir, err := h.dirOf(path)
+	if err != nil {
+		return 0, err
+	}
+	inode, _, err := stat(dir)
+	if err != nil {
+		return 0, fmt.Errorf("find memcg %q: %w", path, err)
+	}
+	return inode, nil
+}
+
+// dirOf returns the directory of a memcg.
+func (h *Hierarchy) dirOf(path string) (string, error) {
+	if !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) || slices.Contains(strings.Split(path, "/"), "..") {
+		return "", fmt.Errorf("%q is not a path from the cgroup root", path)
+	}
+	path = strings.TrimRight(path, "/")
+	below, ok := strings.CutPrefix(path, h.prefix)
+	if !ok || below != "" && below[0] != '/' {
+		return "", fmt.Errorf("memcg %q is not below %q, which is all that is mounted: %w", path, h.prefix, ErrGone)
+	}
+	return h.dir + below, nil
+}
+
+// isMemcg tells whether a cgroup other than the root is a memcg. Only those
+// have memory.current; on v1 all are.
+func (h *Hierarchy) isMemcg(dir string) bool {
+	return h.version == 1 || unix.Access(dir+"/memory.current", unix.F_OK) == nil
+}
+
+// parseProcs appends the ids in a cgroup.procs file. Id 0 is that of all
+// processes outside of the reader's PID namespace.
+func parseProcs(b []byte, pids []int) (_ []int, hidden uint64, err error) {
+	for line := range bytes.Lines(b) {
+		text := bytes.TrimSuffix(line, []byte("\n"))
+		pid, err := strconv.ParseUint(string(text), 10, 31)
+		switch {
+		case err != nil:
+			return nil, 0, fmt.Errorf("%.40q is no process id", text)
+		case pid == 0:
+			hidden++
+		default:
+			pids = append(pids, int(pid))
+		}
+	}
+	return pids, hidden, nil
+}
+
+// stat returns the inode of a directory and whether it has no directory in it,
+// which the number of its links says.
+func stat(dir string) (inode uint64, leaf bool, err error) {
+	var st unix.Stat_t
+	for err = unix.EINTR; err == unix.EINTR; { //nolint:errorlint // a bare errno
+		err = unix.Lstat(dir, &st)
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("stat %s: %w", dir, gone(err))
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return 0, false, fmt.Errorf("%s is no directory: %w", dir, ErrGone)
+	}
+	return st.Ino, st.Nlink == 2, nil
+}
+
+// subdirs returns the names of the directories in dir.
+func subdirs(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, gone(err)
+	}
+	defer d.Close()
+	entries, err := d.ReadDir(-1)
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, gone(err)
+}
+
+// gone makes ErrGone of the errors that say so: no such file, and from an open
+// file of a cgroup that has been removed ENODEV. A path that is too long
+// is one that nobody can ask about.
+func gone(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENAMETOOLONG) {
+		return ErrGone
+	}
+	return err
+}
+
+// ignoreGone drops ErrGone.
+func ignoreGone(err error) error {
+	if errors.Is(err, ErrGone) {
+		return nil
+	}
+	return err
+}
