@@ -273,14 +273,22 @@ int BPF_PROG(on_skip, __u32 tgid, int nid, __u64 start, __u64 end, __u32 reason)
 SEC("fentry/bpf_mglru_should_skip_mm")
 int BPF_PROG(on_mm, struct bpf_mglru_should_skip_mm_ctl *ctl)
 {
-	struct header h = {.kind = KIND_WALK};
+	/*
+	 * Read first, then initialise as a whole: where relocated reads are
+	 * assigned to single members, clang 14 loses the stores to all of them.
+	 */
+	__u32 tgid = ctl->pid;
+	__s32 nid = ctl->nid;
+	struct header h = {
+		.kind = KIND_WALK,
+		.tgid = tgid,
+		.nid = nid,
+	};
 	struct watch *w;
 
 	if (!ours())
 		return 0;
-	h.tgid = ctl->pid;
-	h.nid = ctl->nid;
-	w = watch_of(h.tgid);
+	w = watch_of(tgid);
 	if (w)
 		emit_header(w, &h);
 	else if (only_watched)

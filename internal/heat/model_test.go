@@ -2,6 +2,7 @@ package heat
 
 import (
 	"cmp"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -687,15 +688,19 @@ func (h *history) monotonic(series []Series) {
 	}
 }
 
+var seed = flag.Uint64("seed", 0, "the only random history to run")
+
 func TestTrackerDoesWhatTheModelDoes(t *testing.T) {
-	histories, windows := 3000, 6
+	histories, windows := uint64(2000), 5
 	if testing.Short() {
 		histories = 200
 	}
 	base := uint64(time.Now().UnixNano())
+	if *seed != 0 {
+		base, histories = *seed, 1
+	}
 	seen := map[string]int{}
-	for i := range uint64(histories) {
-		seed := base + i
+	for seed := base; seed < base+histories; seed++ {
 		h := newHistory(t, seed)
 		ok := t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
 			h.tb = t
@@ -704,13 +709,16 @@ func TestTrackerDoesWhatTheModelDoes(t *testing.T) {
 			}
 		})
 		if !ok {
-			t.Fatalf("history with seed %d: params %+v", seed, h.model.params)
+			t.Fatalf("repeat with -args -seed=%d; params %+v", seed, h.model.params)
 		}
 		for class, n := range h.seen {
 			seen[class] += n
 		}
 	}
 	t.Logf("seeds from %d; pages judged: %v", base, seen)
+	if *seed != 0 {
+		return
+	}
 	for _, class := range []string{"hot", "warm", "cold", "unobserved"} {
 		if seen[class] == 0 {
 			t.Errorf("no history had a %s page", class)

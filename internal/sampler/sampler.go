@@ -146,8 +146,8 @@ func (s *Sampler) Run(ctx context.Context) error {
 	}()
 	var running sync.WaitGroup
 	defer running.Wait()
-	slots := make(chan struct{}, max(1, s.cfg.Aging.Concurrency))
-	ended := make(chan struct{}, cap(slots))
+	slots := max(1, s.cfg.Aging.Concurrency)
+	ended := make(chan struct{}, slots) // has room for all: no pass waits to tell
 	var discovered time.Time
 	for {
 		now := time.Now()
@@ -157,35 +157,25 @@ func (s *Sampler) Run(ctx context.Context) error {
 			}
 			discovered = now
 		}
-		g, wait := s.next(now)
-		if g != nil {
-			select {
-			case slots <- struct{}{}:
-				running.Add(1)
-				go func() {
-					defer running.Done()
+		wait := discoverEvery
+		if slots > 0 {
+			var g *group
+			if g, wait = s.next(now); g != nil {
+				slots--
+				running.Go(func() {
 					s.pass(ctx, g)
-					<-slots
 					ended <- struct{}{}
-				}()
+				})
 				continue
-			default:
-				wait = time.Second
 			}
 		}
 		timer := time.NewTimer(max(wait, time.Millisecond))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			// Whoever still runs must not block on telling.
-			go func() {
-				for range ended {
-				}
-			}()
-			running.Wait()
-			close(ended)
 			return nil
 		case <-ended:
+			slots++
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -203,10 +193,7 @@ func (s *Sampler) shortestInterval() time.Duration {
 // Discover brings the groups in line with the cgroups that there are. A cgroup
 // that was made anew under the path of a removed one is another group.
 func (s *Sampler) Discover(now time.Time) error {
-	list, err := s.deps.Cgroups.Walk()
-	if err != nil {
-		return err
-	}
+	list, walkErr := s.deps.Cgroups.Walk()
 	type wanted struct {
 		memcg.Group
 		entry *config.Memcg
@@ -225,7 +212,8 @@ func (s *Sampler) Discover(now time.Time) error {
 	s.mu.Lock()
 	var gone []*group
 	for path, g := range s.groups {
-		if w, ok := want[path]; !ok || w.Inode != g.inode {
+		// What a walk that met an error did not list may be there all the same.
+		if w, ok := want[path]; !ok && walkErr == nil || ok && w.Inode != g.inode {
 			gone = append(gone, g)
 		}
 	}
@@ -248,7 +236,7 @@ func (s *Sampler) Discover(now time.Time) error {
 		}
 	}
 	s.publish()
-	return nil
+	return walkErr
 }
 
 // ensure makes the group of a cgroup if there is none at its path.

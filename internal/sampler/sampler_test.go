@@ -487,3 +487,34 @@ func TestBudget(t *testing.T) {
 		t.Errorf("a step back of the clock earned budget: %v", w)
 	}
 }
+
+func TestOneSlotServesAllMemcgs(t *testing.T) {
+	m := newMachine()
+	for pid := range 5 {
+		m.add(pid+1, fmt.Sprintf("/%d", pid), 10, 1)
+	}
+	s := newSampler(t, m, "aging: {interval: 100ms, cpu_budget: 1, concurrency: 1}\nmemcgs:\n  - path: /*\n")
+	all := make(chan struct{})
+	seen := map[string]int{}
+	m.onAge = func(path string) { // one at a time: no lock needed
+		seen[path]++
+		for pid := range 5 {
+			if seen[fmt.Sprintf("/%d", pid)] < 3 {
+				return
+			}
+		}
+		select {
+		case <-all:
+		default:
+			close(all)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	<-all
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -51,7 +51,12 @@ func (h *Hooks) Start(sink Sink) (err error) {
 func (h *Hooks) Watch(add, remove []int) ([]int, error) { return h.bpf.Watch(add, remove) }
 
 // MemoryBytes implements Source.
-func (h *Hooks) MemoryBytes() uint64 { return h.bpf.MemoryBytes() }
+func (h *Hooks) MemoryBytes() uint64 {
+	if h.bpf == nil {
+		return 0
+	}
+	return h.bpf.MemoryBytes()
+}
 
 // Close implements Source.
 func (h *Hooks) Close() error {
