@@ -302,7 +302,7 @@ func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Proc
 		switch {
 		case err == nil:
 			all[p.TGID] = res
-		case errors.Is(err, process.ErrGone), ctx.Err() != nil:
+		case errors.Is(err, process.ErrGone), errors.Is(err, process.ErrNoMemory), ctx.Err() != nil:
 		default:
 			g.mu.Lock()
 			g.stats.Failures[residencyFailed]++

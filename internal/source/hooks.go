@@ -136,22 +136,41 @@ func (c *idCache) lookup(path string, inode uint64) (int, error) {
 	if e, ok := c.ids[path]; ok && e.inode == inode {
 		return e.id, nil
 	}
+	for range lookupTries {
+		id, err := c.read(path)
+		if err != nil {
+			return 0, &Failure{Reason: ReasonUnknownID, Err: err}
+		}
+		if id != 0 {
+			c.ids[path] = cachedID{inode, id}
+			return id, nil
+		}
+	}
+	return 0, &Failure{Reason: ReasonGone, Err: fmt.Errorf("%s does not list %q", c.file, path)}
+}
+
+// lookupTries is how often a memcg is looked for. The kernel finds its place
+// again between two reads of the file by counting memcgs, and so leaves one out
+// when one before it has gone meanwhile.
+const lookupTries = 3
+
+// read returns the id of a memcg, 0 if it is not listed.
+func (c *idCache) read(path string) (int, error) {
 	f, err := os.Open(c.file)
 	if err != nil {
-		return 0, &Failure{Reason: ReasonUnknownID, Err: err}
+		return 0, err
 	}
 	defer f.Close()
 	groups, err := memcg.ParseLRUGen(f)
 	if err != nil {
-		return 0, &Failure{Reason: ReasonUnknownID, Err: fmt.Errorf("parse %s: %w", c.file, err)}
+		return 0, fmt.Errorf("parse %s: %w", c.file, err)
 	}
 	for _, g := range groups {
 		if g.Path == path {
-			c.ids[path] = cachedID{inode, int(g.ID)}
 			return int(g.ID), nil
 		}
 	}
-	return 0, &Failure{Reason: ReasonGone, Err: fmt.Errorf("%s does not list %q", c.file, path)}
+	return 0, nil
 }
 
 func (c *idCache) forget(path string) {

@@ -444,7 +444,7 @@ func TestOnlyMatchingProcessesAreWalked(t *testing.T) {
 	in.Do(t, "comm wanted")
 	a := in.Map(t, Area{Name: "in", Kind: Anon, Size: 8 * mib, Node: 0})
 	out.Map(t, Area{Name: "out", Kind: Anon, Size: 8 * mib, Node: 0})
-	r := newRig(t, bpf.HooksOptions{}, "aging: {passes_per_window: 2}", memcgPath+"\n    processes: {comm: wanted}")
+	r := newRig(t, bpf.HooksOptions{}, "comm=wanted", memcgPath)
 	for range 5 {
 		a.TouchAll(t)
 		r.mustPass(t, memcgPath)
