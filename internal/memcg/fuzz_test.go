@@ -8,7 +8,7 @@ import (
 )
 
 func FuzzParseLRUGen(f *testing.F) {
-	for _, name := range []string{"debian-6.1/lru_gen", "debian-7.3/lru_gen", "debian-6.1/lru_gen_full"} {
+	for _, name := range []string{"qemu-6.1/lru_gen", "qemu-6.1/lru_gen_full", "debian-7.3/lru_gen", "debian-6.12/lru_gen_full"} {
 		f.Add([]byte(testdata(f, name)))
 	}
 	f.Add([]byte("memcg 0 /\n node 0\n 1 2 3x 4x\nmemcg 1 /\n node 0\n 1 2 3x -4 \n"))

@@ -31,7 +31,6 @@ func TestParseLRUGen(t *testing.T) {
 		kernel string
 		want   map[string]uint64 // ids
 	}{
-		{"6.1", map[string]uint64{"/": 1, "/system.slice": 26, getty: 41, "/user.slice": 77}},
 		{"6.12", map[string]uint64{"/": 1, "/system.slice": 26, "/system.slice/gone.service": 33, getty: 41, "/user.slice": 77}},
 		{"7.3", map[string]uint64{"/": 1, "/system.slice": 3215, "/system.slice/gone.service": 4402, getty: 8871, "/user.slice": 12345678901}},
 	} {
@@ -65,8 +64,36 @@ func TestParseLRUGen(t *testing.T) {
 	}
 }
 
+// The guest had a cgroup /dead removed while pages were charged to it, and
+// made again.
+func TestParseLRUGenOfAGuest(t *testing.T) {
+	got, err := ParseLRUGen(strings.NewReader(testdata(t, "qemu-6.1/lru_gen")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := func(node int, age time.Duration, anon ...uint64) LRUGenNode {
+		n := LRUGenNode{Node: node}
+		for seq, pages := range anon {
+			n.Gens = append(n.Gens, Generation{Seq: uint64(seq), Age: age * time.Millisecond, AnonPages: pages})
+		}
+		return n
+	}
+	want := []LRUGen{
+		{ID: 1, Path: "/", Nodes: []LRUGenNode{node(0, 10044, 0, 0, 4172, 13), node(1, 10044, 0, 0, 1, 0)}},
+		{ID: 2, Path: "/a b", Nodes: []LRUGenNode{node(0, 300, 0, 0, 0, 0), node(1, 300, 0, 0, 0, 0)}},
+		{ID: 4, Path: "/dead", Nodes: []LRUGenNode{node(0, 24, 0, 0, 0, 0), node(1, 24, 0, 0, 0, 0)}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("memcgs (-want +got):\n%s", diff)
+	}
+	full, err := ParseLRUGen(strings.NewReader(testdata(t, "qemu-6.1/lru_gen_full")))
+	if err != nil || len(full) != 1 || len(full[0].Nodes) != 2 || len(full[0].Nodes[0].Gens) != 4 || full[0].Nodes[0].Gens[3].AnonPages != 16 {
+		t.Errorf("lru_gen_full: %+v, %v", full, err)
+	}
+}
+
 func TestParseLRUGenFull(t *testing.T) {
-	got, err := ParseLRUGen(strings.NewReader(testdata(t, "debian-6.1/lru_gen_full")))
+	got, err := ParseLRUGen(strings.NewReader(testdata(t, "debian-6.12/lru_gen_full")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,12 +84,12 @@ func TestReadOwnMemory(t *testing.T) {
 			return mem
 		}, repeat(pages, "S", ".", all)},
 		{"a shared file mapping is file", func(t *testing.T) []byte {
-			mem := mmap(t, tempFile(t, t.TempDir(), size), size, rw, shared)
+			mem := mmap(t, tempFile(t, onDisk(t), size), size, rw, shared)
 			read(mem, all)
 			return mem
 		}, repeat(pages, "F", ".", all)},
 		{"copy on write of a private file mapping is anonymous", func(t *testing.T) []byte {
-			mem := mmap(t, tempFile(t, t.TempDir(), size), size, rw, private)
+			mem := mmap(t, tempFile(t, onDisk(t), size), size, rw, private)
 			// A file's huge page that is written to is unmapped as a whole.
 			write(mem, third)
 			read(mem, all)
@@ -124,15 +124,21 @@ func TestReadOwnMemory(t *testing.T) {
 func TestReadHugePages(t *testing.T) {
 	r := liveReader(t)
 	mem := aligned(t, 4)
-	read(mem, all)                             // the huge zero page, four times
-	mem[heat.RegionSize] = 1                   // a huge page of our own
-	mem[2*heat.RegionSize+5*heat.PageSize] = 1 // as well, or a split zero page
+	mem[3*heat.RegionSize] = 1                 // a huge page of our own
+	read(mem, all)                             // the huge zero page, thrice
+	mem[heat.RegionSize] = 1                   // another, or a zero page that is split
+	mem[2*heat.RegionSize+5*heat.PageSize] = 1 // likewise
+	// khugepaged may make huge pages of the rest at any time.
 	var res heat.Residency
-	if err := r.Read(context.Background(), os.Getpid(), &res); err != nil {
-		t.Fatal(err)
+	before, sums := Rollup{Rss: 1}, Rollup{}
+	for before.Rss != sums.Rss {
+		before = smapsWithin(t, mem)
+		if err := r.Read(context.Background(), os.Getpid(), &res); err != nil {
+			t.Fatal(err)
+		}
+		sums = smapsWithin(t, mem)
 	}
 	got := within(t, &res, mem)
-	sums := smapsWithin(t, mem)
 	if want := int(sums.Rss / heat.PageSize); want != strings.Count(got, "A") {
 		t.Errorf("%d pages are anon, want %d as smaps says\n%s", strings.Count(got, "A"), want, got)
 	}

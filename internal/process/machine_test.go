@@ -87,9 +87,6 @@ func within(t *testing.T, res *heat.Residency, mem []byte) string {
 			if out[at] != '.' {
 				t.Fatalf("page %d is in two parts", at)
 			}
-			if p.Node != 0 {
-				t.Logf("page %d is on node %d", at, p.Node)
-			}
 			out[at] = "AFS"[p.Type]
 		}
 	}
@@ -123,6 +120,17 @@ func tempFile(t testing.TB, dir string, size int) int {
 	}
 	t.Cleanup(func() { unix.Close(fd) })
 	return fd
+}
+
+// onDisk returns a directory whose files are not shared memory.
+func onDisk(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || st.Type == unix.TMPFS_MAGIC {
+		t.Skipf("NOT TESTED: %s is on a tmpfs; set TMPDIR (%v)", dir, err)
+	}
+	return dir
 }
 
 // onTmpfs returns a directory on a tmpfs with huge pages if there are any.

@@ -21,6 +21,13 @@ const (
 	// pages are, so that holes are not read entry by entry.
 	sparsePages = 2048
 
+	// tornReads is how often a read that came short is tried in all. Where a
+	// page table changes under it into or from a huge page, a kernel before 6.5
+	// leaves out its entries, and those of higher addresses follow in their
+	// place (pagemap_pmd_range() returns 0 on pmd_trans_unstable()). So what
+	// a short read has returned means nothing.
+	tornReads = 100
+
 	// MaxBlindBytes is the size of the largest mapping that is read where the
 	// kernel has no PAGEMAP_SCAN (before 6.7) to skip holes. It takes 128 MiB
 	// of pagemap entries. What is resident of larger ones (an address
@@ -264,21 +271,22 @@ func (w *window) fill(page, end uint64) error {
 	}
 	w.lo, w.hi = page, page
 	b := w.buf[:(hi-page)*8]
-	for len(b) > 0 {
-		n, err := retry(func() (int, error) { return unix.Pread(w.fd, b, int64(w.hi*8)) })
-		if err != nil {
+	for range tornReads {
+		n, err := retry(func() (int, error) { return unix.Pread(w.fd, b, int64(page*8)) })
+		switch {
+		case err != nil:
 			return err
-		}
-		// Nothing below the end of the address space means that there is
-		// none any more.
-		if n < 8 {
+		case n == 0:
+			// Nothing below the end of the address space means that there is
+			// none any more.
 			return ErrGone
+		case n == len(b):
+			w.hi = hi
+			w.size = min(w.size*2, windowPages)
+			return nil
 		}
-		w.hi += uint64(n / 8)
-		b = b[n&^7:]
 	}
-	w.size = min(w.size*2, windowPages)
-	return nil
+	return fmt.Errorf("pages %#x to %#x come short each time", page, hi)
 }
 
 // tailEmpty tells whether the last region of the window has neither present

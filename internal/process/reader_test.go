@@ -258,7 +258,12 @@ func TestReadErrorsLeaveNothing(t *testing.T) {
 		{"the address space ends half-way", func(f *fixture) {
 			f.process("490", mapsLine(base, base+20000, "rw-p", "00:00", 0, ""))
 			f.entries("490/pagemap", base, anonPage(5000))
+			f.end("490/pagemap", base+windowPages)
 		}, ErrGone},
+		{"a read that always comes short", func(f *fixture) {
+			f.process("490", mapsLine(base, base+20000, "rw-p", "00:00", 0, ""))
+			f.entries("490/pagemap", base, anonPage(5000))
+		}, nil},
 		{"a kernel thread", func(f *fixture) {
 			f.process("490", "")
 			f.file("490/stat", statLine("kswapd0", 'S', 1, 0))
