@@ -33,9 +33,10 @@ const port = 9934
 
 func main() {
 	exporter := flag.String("exporter", "bin/mglru_exporter", "the static `binary` to run in the guest")
+	kernel := flag.String("kernel", "", "the bzImage to boot (default: the patched kernel, built if need be)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := demo(ctx, *exporter)
+	err := demo(ctx, *exporter, *kernel)
 	interrupted := ctx.Err() != nil
 	stop()
 	if err != nil && !interrupted {
@@ -44,13 +45,16 @@ func main() {
 	}
 }
 
-func demo(ctx context.Context, exporter string) error {
+func demo(ctx context.Context, exporter, bzImage string) error {
 	if err := portIsFree(ctx); err != nil {
 		return err
 	}
-	kernel, err := vm.BuildKernel(ctx, "patched", os.Stderr)
-	if err != nil {
-		return err
+	if bzImage == "" {
+		kernel, err := vm.BuildKernel(ctx, "patched", os.Stderr)
+		if err != nil {
+			return err
+		}
+		bzImage = filepath.Join(kernel, "bzImage")
 	}
 	dir, err := os.MkdirTemp("", "vmdemo-")
 	if err != nil {
@@ -67,7 +71,7 @@ func demo(ctx context.Context, exporter string) error {
 	image.AddBytes("etc/mglru_exporter.yml", 0o644, demoConfig)
 	image.AddBytes("demo.sh", 0o755, demoScript)
 	guest := &vm.Guest{
-		Kernel:  filepath.Join(kernel, "bzImage"),
+		Kernel:  bzImage,
 		Image:   image,
 		Jobs:    []vm.Job{{Name: "demo", Args: []string{"/demo.sh", fmt.Sprint(port)}}},
 		Ports:   []int{port},
