@@ -35,7 +35,7 @@ workload_in() {
 	while sleep 1; do
 		echo touch slabs 0 512 16
 		n=$((n + 1))
-		[ $((n % 10)) -ne 0 ] || echo touch queue 0 1 4096 write
+		[ $((n % 18)) -ne 0 ] || echo touch queue 0 1 4096 write
 	done
 } | workload_in cache &
 

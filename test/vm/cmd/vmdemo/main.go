@@ -108,8 +108,8 @@ func portIsFree(ctx context.Context) error {
 	return l.Close()
 }
 
-// announce prints the URL once the exporter answers, and some of what it says
-// once a window has ended.
+// announce prints the URL once the exporter answers, and what is hot once a
+// window knows: not the first one, which proves nothing.
 func announce(ctx context.Context) {
 	url := fmt.Sprintf("http://127.0.0.1:%d/metrics", port)
 	up := false
@@ -117,7 +117,7 @@ func announce(ctx context.Context) {
 		metrics, err := get(ctx, url)
 		if err == nil && !up {
 			up = true
-			fmt.Printf("\n  %s\n\nCtrl-C ends it. The first window ends in about half a minute.\n\n", url)
+			fmt.Printf("\n  %s\n\nCtrl-C ends it. What is hot is known after two windows, in about a minute.\n\n", url)
 		}
 		if hot := samples(metrics, "mglru_hot_bytes{"); len(hot) > 0 {
 			fmt.Printf("\n%s\n\n  curl -s %s | grep ^mglru_hot_bytes\n\n", strings.Join(hot, "\n"), url)
@@ -131,7 +131,7 @@ func announce(ctx context.Context) {
 }
 
 func get(ctx context.Context, url string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -149,11 +149,11 @@ func get(ctx context.Context, url string) (string, error) {
 	return string(body), err
 }
 
-// samples returns the lines of metrics that begin with prefix.
+// samples returns the lines of metrics that begin with prefix and are not 0.
 func samples(metrics, prefix string) []string {
 	var found []string
 	for line := range strings.Lines(metrics) {
-		if strings.HasPrefix(line, prefix) {
+		if strings.HasPrefix(line, prefix) && !strings.HasSuffix(line, " 0\n") {
 			found = append(found, strings.TrimSpace(line))
 		}
 	}
