@@ -70,8 +70,9 @@ type process struct {
 	regions []uint64
 	young   []Bitmap
 	slabs   []slab
-	runs    []run
-	cursor  int
+	// runs are the regions again, for find, and cursor is where it last was.
+	runs   []run
+	cursor int
 	// hist has the histograms of the process's own series.
 	hist histograms
 	// resident is how many pages group found resident.
@@ -248,31 +249,34 @@ func (t *Tracker) Fold(tgid int, region uint64, young *Bitmap) bool {
 }
 
 // find returns the index of a region, or -1. Walks go up the address space, so
-// the region after the last one found is tried before searching.
+// the run last found and the one after it are tried before searching.
 func (p *process) find(region uint64) int {
-	i := p.cursor
-	if i < len(p.regions) && p.regions[i] == region {
-		return i
+	for r := p.cursor; r < min(p.cursor+2, len(p.runs)); r++ {
+		if p.runs[r].has(region) {
+			return p.found(r, region)
+		}
 	}
-	if i++; i < len(p.regions) && p.regions[i] == region {
-		p.cursor = i
-		return i
+	if r, ok := slices.BinarySearchFunc(p.runs, region, run.compare); ok {
+		return p.found(r, region)
 	}
-	r, found := slices.BinarySearchFunc(p.runs, region, run.compare)
-	if !found {
-		return -1
-	}
-	p.cursor = p.runs[r].index + int(region-p.runs[r].first)
-	return p.cursor
+	return -1
 }
 
-// A run is regions in a row. Mappings make few of them, so that searching runs
+func (p *process) found(r int, region uint64) int {
+	p.cursor = r
+	return p.runs[r].index + int(region-p.runs[r].first)
+}
+
+// A run is regions in a row. Mappings make few of them, so that looking at runs
 // instead of regions stays within the caches.
 type run struct {
 	first, last uint64
-	index       int
+	index       int // of the first
 }
 
+func (r run) has(region uint64) bool { return r.first <= region && region <= r.last }
+
+// compare tells whether the run is before (-1), has (0) or is behind a region.
 func (r run) compare(region uint64) int {
 	switch {
 	case r.last < region:

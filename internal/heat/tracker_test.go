@@ -432,7 +432,7 @@ func TestFind(t *testing.T) {
 				t.Fatalf("regions: -want +got:\n%s", diff)
 			}
 			wanted := append([]uint64{0, 2, 4, 12, 15, 1 << 44, math.MaxUint64}, regions...)
-			for cursor := range len(regions) + 1 {
+			for cursor := range len(p.runs) + 1 {
 				for _, r := range wanted {
 					want, ok := index[r]
 					if !ok {
@@ -440,7 +440,7 @@ func TestFind(t *testing.T) {
 					}
 					p.cursor = cursor
 					if got := p.find(r); got != want {
-						t.Errorf("region %d from cursor %d is at %d, want %d", r, cursor, got, want)
+						t.Errorf("region %d from run %d is at %d, want %d", r, cursor, got, want)
 					}
 				}
 			}

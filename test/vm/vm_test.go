@@ -58,7 +58,8 @@ func onKernels(t *testing.T, suites []Suite, kernels []string, machine Machine) 
 	}
 }
 
-// testImage builds the image with the suites' binaries and the workload.
+// testImage builds the image with the suites' binaries, the exporter and the
+// workload.
 func testImage(ctx context.Context, t *testing.T, suites []Suite, dir string) *Image {
 	t.Helper()
 	image := &Image{}
@@ -67,6 +68,11 @@ func testImage(ctx context.Context, t *testing.T, suites []Suite, dir string) *I
 		t.Fatal(err)
 	}
 	image.AddFile("bin/workload", 0o755, workload)
+	exporter := filepath.Join(dir, "mglru_exporter")
+	if err := BuildCommand(ctx, "./cmd/mglru_exporter", exporter); err != nil {
+		t.Fatal(err)
+	}
+	image.AddFile("bin/mglru_exporter", 0o755, exporter)
 	for _, s := range suites {
 		binary := filepath.Join(dir, s.Name()+".test")
 		if err := BuildTest(ctx, "./"+s.Package, s.Tags, binary); err != nil {
