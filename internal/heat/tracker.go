@@ -256,8 +256,18 @@ func (p *process) find(region uint64) int {
 			return p.found(r, region)
 		}
 	}
-	if r, ok := slices.BinarySearchFunc(p.runs, region, run.compare); ok {
-		return p.found(r, region)
+	// This is binary search by hand: the library's is slower, and this is the
+	// one place where that shows.
+	lo, hi := 0, len(p.runs)
+	for lo < hi {
+		if mid := int(uint(lo+hi) / 2); p.runs[mid].last < region {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo < len(p.runs) && p.runs[lo].has(region) {
+		return p.found(lo, region)
 	}
 	return -1
 }
@@ -274,18 +284,7 @@ type run struct {
 	index       int // of the first
 }
 
-func (r run) has(region uint64) bool { return r.first <= region && region <= r.last }
-
-// compare tells whether the run is before (-1), has (0) or is behind a region.
-func (r run) compare(region uint64) int {
-	switch {
-	case r.last < region:
-		return -1
-	case r.first > region:
-		return 1
-	}
-	return 0
-}
+func (r *run) has(region uint64) bool { return r.first <= region && region <= r.last }
 
 // Skip notes that the walk could not look at [start, end) of a process: no page
 // there can be cold in this window.
