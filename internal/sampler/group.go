@@ -45,7 +45,7 @@ func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, skipReason
 		last: heat.MemcgSnapshot{Path: c.Path},
 		stats: heat.PassStats{
 			Failures:       map[string]uint64{},
-			Skips:          map[string]uint64{notWalked: 0},
+			Skips:          map[string]uint64{notWalked: 0, otherWalker: 0},
 			Resets:         map[string]uint64{},
 			DurationBounds: durationBounds,
 			DurationCounts: make([]uint64, len(durationBounds)+1),

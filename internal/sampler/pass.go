@@ -17,6 +17,9 @@ import (
 const (
 	// notWalked is the skip reason for processes that no walk took up.
 	notWalked = "not_walked"
+	// otherWalker is the skip reason for passes during which a walker was
+	// active that the source does not see.
+	otherWalker = "other_walker"
 	// residencyFailed is the failure reason where /proc/PID/pagemap could not
 	// be read of a process that is there.
 	residencyFailed = "residency"
@@ -143,11 +146,13 @@ func (s *Sampler) runPass(ctx context.Context, g *group) error {
 	if windowEnds {
 		residency = s.readResidency(ctx, g, procs)
 	}
+	blind := s.otherWalkers()
 	out, ageErr := s.src.Age(ctx, source.Request{
 		Path: g.path, Inode: g.inode, CanSwap: g.cfg.Aging.CanSwap, OnlyWatched: g.restricts(),
 	})
 	s.cpu.add("age", out.CPU)
 	s.verify(g, procs)
+	blind = s.otherWalkers() || blind
 
 	start := threadTime()
 	defer func() { s.cpu.add("window", threadTime()-start) }()
@@ -161,6 +166,10 @@ func (s *Sampler) runPass(ctx context.Context, g *group) error {
 	if out.Lost > 0 && len(out.LostBy) == 0 {
 		g.tracker.LoseAll()
 	}
+	if blind {
+		g.tracker.LoseAll()
+		g.stats.Skips[otherWalker]++
+	}
 	unwalked := g.tracker.EndPass(out.Nodes, ageErr != nil)
 	g.stats.Skips[notWalked] += uint64(unwalked)
 	g.passes++
@@ -171,6 +180,18 @@ func (s *Sampler) runPass(ctx context.Context, g *group) error {
 		return errors.Join(ageErr, err)
 	}
 	return ageErr
+}
+
+// otherWalkers looks for walkers that the source does not see, and tells
+// whether there are any.
+func (s *Sampler) otherWalkers() bool {
+	b, ok := s.src.(source.Blind)
+	if !ok {
+		return false
+	}
+	active := b.OtherWalkers()
+	s.walkers.Store(&active)
+	return len(active) > 0
 }
 
 // errInternal is a bug of ours that showed before it could be published.

@@ -58,6 +58,7 @@ type Sampler struct {
 	budget   budget
 	cpu      cpuParts
 	snapshot atomic.Pointer[heat.Snapshot]
+	walkers  atomic.Pointer[[]string]
 
 	mu      sync.RWMutex // guards owner, groups and their being published
 	owner   map[int]*group
@@ -310,6 +311,9 @@ func (s *Sampler) publish() {
 		CPUSeconds:     s.cpu.seconds(),
 		MemcgsRemoved:  s.removed,
 	}}
+	if w := s.walkers.Load(); w != nil {
+		snap.Self.OtherWalkers = *w
+	}
 	for _, g := range s.groups {
 		snap.Memcgs = append(snap.Memcgs, g.snapshot())
 	}

@@ -31,6 +31,7 @@ type machine struct {
 	procs   map[int]*fakeProc
 	sink    source.Sink
 	watched map[int]bool
+	walkers []string
 	refuse  map[int]bool
 	// onAge runs inside a pass, before it says what it found.
 	onAge           func(path string)
@@ -167,6 +168,8 @@ func (m *machine) Age(_ context.Context, req source.Request) (source.Outcome, er
 
 func (m *machine) MemoryBytes() uint64 { return 4096 }
 
+func (m *machine) OtherWalkers() []string { return m.walkers }
+
 func (m *machine) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -261,6 +264,7 @@ func TestWindows(t *testing.T) {
 		{"a node is not walked", func(m *machine) { m.out.Nodes = 3 }, [4]uint64{10, 0, 0, 90}},
 		{"the process execs", func(m *machine) { m.procs[1].Image = 2 }, [4]uint64{0, 0, 0, 100}},
 		{"the pid is reused", func(m *machine) { m.procs[1].Start = 99 }, [4]uint64{0, 0, 0, 100}},
+		{"a walker is active that the source does not see", func(m *machine) { m.walkers = []string{"damon"} }, [4]uint64{10, 0, 0, 90}},
 		{"pages appear", func(m *machine) { m.procs[1].pages = 120 }, [4]uint64{10, 0, 90, 20}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -58,6 +58,9 @@ func (h *Hooks) MemoryBytes() uint64 {
 	return h.bpf.MemoryBytes()
 }
 
+// OtherWalkers implements Blind.
+func (h *Hooks) OtherWalkers() []string { return otherWalkers("/sys") }
+
 // Close implements Source.
 func (h *Hooks) Close() error {
 	if h.bpf == nil {

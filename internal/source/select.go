@@ -82,7 +82,7 @@ func openHooks(log *slog.Logger) (Source, error) {
 }
 
 func preflightHooks() []preflight.Requirement {
-	return append(bpf.PreflightHooks(), lruGenRequirement(), pagemapRequirement())
+	return append(bpf.PreflightHooks(), lruGenRequirement(), pagemapRequirement(), walkersRequirement("/sys"))
 }
 
 // lruGenRequirement asks for debugfs, where memcg ids are.

@@ -33,6 +33,13 @@ type Source interface {
 	Close() error
 }
 
+// Blind is a Source that does not see all who clear accessed bits.
+type Blind interface {
+	// OtherWalkers names those that are active now. What a pass has not found
+	// young while one was may have been accessed all the same.
+	OtherWalkers() []string
+}
+
 // A Request asks for one pass.
 type Request struct {
 	// Path is the memcg, from the cgroup root.

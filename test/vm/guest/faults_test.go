@@ -479,3 +479,57 @@ func TestPreflight(t *testing.T) {
 		t.Errorf("with MGLRU disabled the preflight lacks %+v, want just that", missing)
 	}
 }
+
+// TestDAMONMakesNothingCold: DAMON clears accessed bits that the hooks do not
+// see cleared. While it runs, nothing reads as cold.
+func TestDAMONMakesNothingCold(t *testing.T) {
+	const memcgPath = "/test/damon"
+	w := StartWorkload(t, memcgPath)
+	m := w.Map(t, Area{Name: "anon", Kind: Anon, Size: 8 * mib, Node: 0})
+	r := newRig(t, bpf.HooksOptions{}, "aging: {passes_per_window: 2}", memcgPath)
+	r.mustPass(t, memcgPath)
+	stop := startDAMON(t, w.PID)
+	for range 2 {
+		r.mustPass(t, memcgPath)
+	}
+	if got, want := r.count(m), (tally{unobserved: m.NumPages()}); got != want {
+		t.Errorf("with DAMON running: %v, want %v", got, want)
+	}
+	if got := r.Snapshot().Self.OtherWalkers; len(got) != 1 || got[0] != "damon" {
+		t.Errorf("other walkers %q, want damon", got)
+	}
+	if missing := source.Preflight("hooks")[0].Missing(); len(missing) != 1 {
+		t.Errorf("preflight with DAMON running lacks %+v, want just its absence", missing)
+	}
+	stop()
+	for range 4 {
+		r.mustPass(t, memcgPath)
+	}
+	if got, want := r.count(m), (tally{cold: m.NumPages()}); got != want {
+		t.Errorf("with DAMON stopped: %v, want %v", got, want)
+	}
+}
+
+// startDAMON has DAMON watch a process until stop is called.
+func startDAMON(t *testing.T, pid int) (stop func()) {
+	t.Helper()
+	const root = "/sys/kernel/mm/damon/admin/kdamonds"
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(root, file), []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("nr_kdamonds", "1")
+	write("0/contexts/nr_contexts", "1")
+	write("0/contexts/0/operations", "vaddr")
+	write("0/contexts/0/targets/nr_targets", "1")
+	write("0/contexts/0/targets/0/pid_target", strconv.Itoa(pid))
+	write("0/state", "on")
+	stop = func() {
+		_ = os.WriteFile(filepath.Join(root, "0/state"), []byte("off"), 0) // off already, the second time
+		write("nr_kdamonds", "0")
+	}
+	t.Cleanup(stop)
+	return stop
+}
