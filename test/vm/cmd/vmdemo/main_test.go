@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -29,8 +30,12 @@ func TestDemo(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute) // it may build a kernel
 	defer cancel()
+	kernel := "" // the patched one
+	if path := os.Getenv("MGLRU_KERNELS"); strings.Contains(path, "/") {
+		kernel = path
+	}
 	ended := make(chan error, 1)
-	go func() { ended <- demo(ctx, exporter, "") }()
+	go func() { ended <- demo(ctx, exporter, kernel) }()
 	url := fmt.Sprintf("http://127.0.0.1:%d/metrics", port)
 	const mib = 1 << 20
 	var metrics string
