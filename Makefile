@@ -42,14 +42,14 @@ test-unit: ## unit tests with the race detector
 
 test-vm: deps ## tests in a guest, on every kernel; RUN=patched/guest/TestWorkload for some
 	@echo '== guest tests'
-	@go test -tags vm -v -count 1 -timeout 0 -run 'TestGuest$$$(if $(RUN),/$(RUN))' ./test/vm
+	@go test -tags vm -v -count 1 -timeout 0 -p 1 -run '$(if $(RUN),^TestGuest$$/$(RUN),^Test(Guest|Demo)$$)' ./test/vm/...
 	@$(if $(RUN),,go test -tags vm -v -count 1 -timeout 0 -run 'TestDemo$$' ./test/vm/cmd/vmdemo)
 
 bench: ## benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem ./...
 
 bench-vm: deps ## cost of watching, in a guest that counts instructions, on the plain and the patched kernel
-	@go test -tags vm -v -count 1 -timeout 0 -run 'TestBench$$$(if $(RUN),/$(RUN))' ./test/vm
+	@go test -tags vm -v -count 1 -timeout 0 -run '^TestBench$$$(if $(RUN),/$(RUN))' ./test/vm
 
 lint: ## gofmt, go vet, go mod tidy, golangci-lint, shellcheck
 	@echo '== lint'
