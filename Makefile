@@ -42,7 +42,7 @@ test-unit: ## unit tests with the race detector
 
 test-vm: deps ## tests in a guest, on every kernel; RUN=patched/guest/TestWorkload for some
 	@echo '== guest tests'
-	@go test -tags vm -v -count 1 -timeout 0 -p 1 -run '$(if $(RUN),^TestGuest$$/$(RUN),^Test(Guest|Demo)$$)' ./test/vm/...
+	@go test -tags vm -v -count 1 -timeout 0 -run '^TestGuest$$$(if $(RUN),/$(RUN))' ./test/vm
 	@$(if $(RUN),,go test -tags vm -v -count 1 -timeout 0 -run 'TestDemo$$' ./test/vm/cmd/vmdemo)
 
 bench: ## benchmarks of the Go code
