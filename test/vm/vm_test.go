@@ -29,11 +29,6 @@ func TestGuest(t *testing.T) {
 	onKernels(t, Suites, kernels(), Machine{})
 }
 
-// TestBench runs BenchSuites, on one CPU whose clock counts instructions.
-func TestBench(t *testing.T) {
-	onKernels(t, BenchSuites, []string{"plain", "patched"}, CountingMachine())
-}
-
 // onKernels runs suites in a guest, once per kernel. The tests find the kernel's
 // name in $MGLRU_KERNEL.
 func onKernels(t *testing.T, suites []Suite, kernels []string, machine Machine) {
