@@ -26,10 +26,11 @@ var ErrGone = errors.New("memcg is gone")
 // A Hierarchy is the mounted tree of cgroups that the memory controller is in.
 // It may be used from several goroutines at once.
 type Hierarchy struct {
-	dir     string // where it is mounted
-	prefix  string // the path of what is mounted, "" if that is the root
-	version int
-	hidden  atomic.Uint64
+	dir       string // where it is mounted
+	prefix    string // the path of what is mounted, "" if that is the root
+	pretended int    // 1 if a cgroup namespace calls a part of the tree its root
+	version   int
+	hidden    atomic.Uint64
 }
 
 // A Group is one memcg at one moment.
@@ -48,7 +49,8 @@ type Group struct {
 //
 // If only a part of it is mounted, as in a container, that part is all that is
 // found, with its paths from the root. In a cgroup namespace of one's own the
-// kernel pretends that a part is all, and paths will not be those of lru_gen.
+// kernel pretends that a part is all, and paths will not be those of lru_gen;
+// but where the root of cgroup2 is mounted as well, as a volume, it is that.
 //
 // The error says what is missing and how to come by it.
 func Open(procRoot string) (*Hierarchy, error) {
@@ -61,7 +63,7 @@ func Open(procRoot string) (*Hierarchy, error) {
 	var without string
 	for line := range bytes.Lines(b) {
 		m, ok := parseMount(line)
-		if !ok || !m.isCgroup() {
+		if !ok || !m.isCgroup() || m.fs == "cgroup" && m.outside() {
 			continue
 		}
 		h := &Hierarchy{dir: m.point, prefix: strings.TrimSuffix(m.root, "/"), version: 1}
@@ -75,11 +77,21 @@ func Open(procRoot string) (*Hierarchy, error) {
 				without = m.point
 				continue
 			}
+			// The root of all alone has no cgroup.events.
+			part := unix.Access(filepath.Join(m.point, "cgroup.events"), unix.F_OK) == nil
+			switch {
+			case m.outside() && part:
+				continue
+			case m.outside():
+				h.prefix = ""
+			case h.prefix == "" && part:
+				h.pretended = 1
+			}
 		}
 		found = append(found, h)
 	}
 	slices.SortStableFunc(found, func(a, b *Hierarchy) int {
-		return cmp.Or(cmp.Compare(a.version, b.version), cmp.Compare(len(a.prefix), len(b.prefix)))
+		return cmp.Or(cmp.Compare(a.version, b.version), cmp.Compare(a.pretended, b.pretended), cmp.Compare(len(a.prefix), len(b.prefix)))
 	})
 	for _, h := range found {
 		if _, _, err := stat(h.dir); err == nil {

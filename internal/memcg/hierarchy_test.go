@@ -216,6 +216,47 @@ func TestOpenErrors(t *testing.T) {
 	})
 }
 
+// TestOpenInCgroupNamespace: what a container sees that has the host's root as a
+// volume beside, or in place of, the mount of its own namespace.
+func TestOpenInCgroupNamespace(t *testing.T) {
+	own, host, sibling := newTree(t, 2, "/"), newTree(t, 2, "/../.."), newTree(t, 2, "/../x")
+	own.file("cgroup.events", "populated 1\n")
+	sibling.file("cgroup.events", "populated 1\n")
+	host.cgroup("kubepods.slice", "7\n")
+	host.file("kubepods.slice/memory.current", "0\n")
+	var lines [3]string
+	for i, tr := range []*tree{own, sibling, host} {
+		b, err := os.ReadFile(filepath.Join(tr.proc, "self/mountinfo"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines[i] = string(b)
+	}
+	for name, mountinfo := range map[string]string{
+		"beside":      lines[0] + lines[1] + lines[2],
+		"in place of": lines[2],
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(filepath.Join(own.proc, "self/mountinfo"), []byte(mountinfo), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h, err := Open(own.proc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pids, err := h.Procs("/kubepods.slice"); err != nil || len(pids) != 1 || h.Dir() != host.dir {
+				t.Errorf("Procs in %s: %v, %v, want one, of the host's root", h.Dir(), pids, err)
+			}
+		})
+	}
+	if err := os.WriteFile(filepath.Join(own.proc, "self/mountinfo"), []byte(lines[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := Open(own.proc); err == nil {
+		t.Errorf("Open takes a part whose path is not known: %+v", h)
+	}
+}
+
 func TestParseMount(t *testing.T) {
 	for host, want := range map[string][]mount{
 		"vm-1node": {{"/", "/sys/fs/cgroup/memory", "cgroup", "rw,memory"}, {"/", "/sys/fs/cgroup/unified", "cgroup2", "rw"}},

@@ -15,14 +15,14 @@ type mount struct {
 }
 
 // isCgroup tells whether the mount may show memcgs: a cgroup2, or a cgroup v1
-// that has the memory controller. A root that is outside of our cgroup
-// namespace shows with "..", and its path is not known.
+// that has the memory controller.
 func (m *mount) isCgroup() bool {
-	if slices.Contains(strings.Split(m.root, "/"), "..") {
-		return false
-	}
 	return m.fs == "cgroup2" || m.fs == "cgroup" && slices.Contains(strings.Split(m.options, ","), "memory")
 }
+
+// outside tells whether what is mounted is outside of our cgroup namespace. It
+// shows with "..", and its path is not known.
+func (m *mount) outside() bool { return slices.Contains(strings.Split(m.root, "/"), "..") }
 
 // parseMount parses a line of mountinfo, false if it is none:
 //
