@@ -47,6 +47,7 @@ type Hooks struct {
 	links    []link.Link
 	reader   *ringbuf.Reader
 	sink     func([]heat.Record)
+	bit      uint64 // of EnabledPath, that the probes in use are behind
 	restore  func()
 	done     chan struct{}
 	marks    chan uint64
@@ -93,10 +94,10 @@ func (h *Hooks) open(opts HooksOptions) error {
 		return err
 	}
 	programs := []string{hooksProgOnMm, hooksProgOnSkip}
-	bit := uint64(EnabledRegionProbe)
+	h.bit = EnabledRegionProbe
 	if h.perPage = opts.PerPage || !hasFunc(kernel, "mglru_region_probe"); h.perPage {
 		programs = append(programs, hooksProgOnPte, hooksProgOnPmd)
-		bit = EnabledPageProbes
+		h.bit = EnabledPageProbes
 	} else {
 		programs = append(programs, hooksProgOnRegion)
 	}
@@ -126,7 +127,7 @@ func (h *Hooks) open(opts HooksOptions) error {
 	if h.reader, err = ringbuf.NewReader(h.coll.Maps[hooksMapRing]); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
-	h.restore, err = enable(bit)
+	h.restore, err = enable(h.bit)
 	return err
 }
 
@@ -197,7 +198,14 @@ func (h *Hooks) Age(ctx context.Context, memcgID int, canSwap, onlyWatched bool)
 	if canSwap {
 		args.CanSwap = 1
 	}
+	probesErr := h.probesOn()
 	ageErr := h.run(hooksProgAge, args)
+	if probesErr == nil {
+		probesErr = h.probesOn()
+	}
+	if ageErr == nil {
+		ageErr = probesErr
+	}
 	pass := Pass{CPU: threadCPU() - before}
 	if err := h.finish(ctx); err != nil {
 		return pass, errors.Join(ageErr, err)
@@ -251,6 +259,24 @@ func (h *Hooks) finish(ctx context.Context) error {
 			return os.ErrClosed
 		}
 	}
+}
+
+// ErrProbesOff is returned by Age if somebody has switched our probes off, as
+// writing "y" to EnabledPath does. They are on again by then, but what was
+// accessed meanwhile was not seen.
+var ErrProbesOff = errors.New("the probes were switched off in " + EnabledPath)
+
+// probesOn sees to it that the probes are on, and tells if they were not. With
+// MGLRU off altogether it leaves that to the aging to tell.
+func (h *Hooks) probesOn() error {
+	now, err := Enabled()
+	if err != nil || now&EnabledCore == 0 || now&h.bit != 0 {
+		return err
+	}
+	if err := writeEnabled(now | h.bit); err != nil {
+		return errors.Join(ErrProbesOff, err)
+	}
+	return ErrProbesOff
 }
 
 // newlyLost asks whose records were lost since the last call. The sum is read

@@ -110,6 +110,9 @@ func failure(err error) *Failure {
 		unix.ENOMEM:     ReasonNoMemory,
 	}
 	f := &Failure{Reason: ReasonKernel, Err: err}
+	if errors.Is(err, bpf.ErrProbesOff) {
+		f.Reason = ReasonProbesOff
+	}
 	var errno unix.Errno
 	if errors.As(err, &errno) {
 		if r, ok := reasons[errno]; ok {

@@ -40,6 +40,20 @@ type Blind interface {
 	OtherWalkers() []string
 }
 
+// A MappingSource sees how much of each mapping was accessed, but not which
+// pages. It ages processes, not memcgs: Age is never called, and no record comes.
+// A window is one pass.
+type MappingSource interface {
+	Source
+	// Observe ends the window of a process and begins its next one. In a
+	// process's first window all is unobserved. Processes may be observed at the
+	// same time. The error is process.ErrGone or process.ErrNoMemory where
+	// there is nothing to be observed.
+	Observe(p heat.Process) (*heat.MappingWindow, error)
+	// SkipReasons are the reasons that a heat.MappingWindow may have.
+	SkipReasons() []string
+}
+
 // A Request asks for one pass.
 type Request struct {
 	// Path is the memcg, from the cgroup root.
@@ -79,6 +93,7 @@ const (
 	ReasonRaced       = "raced"       // another walker made the generation
 	ReasonInterrupted = "interrupted" // a signal came
 	ReasonDisabled    = "disabled"    // MGLRU was switched off
+	ReasonProbesOff   = "probes_off"  // somebody switched our probes off
 	ReasonNoMemory    = "no_memory"   // the kernel had none for the walk
 	ReasonUnknownID   = "unknown_id"  // the kernel's id of the memcg cannot be had
 	ReasonKernel      = "kernel"      // any other error of the kernel
@@ -86,7 +101,7 @@ const (
 
 // Reasons lists the reasons of failures, for counters that begin at 0.
 func Reasons() []string {
-	return []string{ReasonGone, ReasonRaced, ReasonInterrupted, ReasonDisabled, ReasonNoMemory, ReasonUnknownID, ReasonKernel}
+	return []string{ReasonGone, ReasonRaced, ReasonInterrupted, ReasonDisabled, ReasonProbesOff, ReasonNoMemory, ReasonUnknownID, ReasonKernel}
 }
 
 // Error tells the reason and its cause.

@@ -436,6 +436,39 @@ func TestDisabled(t *testing.T) {
 	}
 }
 
+// TestProbesSwitchedOff: whoever writes to lru_gen/enabled may switch our probes
+// off, and then no access is seen. None of it may read as cold.
+func TestProbesSwitchedOff(t *testing.T) {
+	for _, perPage := range []bool{false, true} {
+		t.Run(fmt.Sprintf("per-page=%v", perPage), func(t *testing.T) {
+			const memcgPath = "/test/probes"
+			w := StartWorkload(t, memcgPath)
+			m := w.Map(t, Area{Name: "anon", Kind: Anon, Size: 8 * mib, Node: 0})
+			r := newRig(t, bpf.HooksOptions{PerPage: perPage}, "aging: {passes_per_window: 2}", memcgPath)
+			r.mustPass(t, memcgPath)
+			m.TouchAll(t)
+			if err := os.WriteFile(bpf.EnabledPath, []byte("y"), 0); err != nil {
+				t.Fatal(err)
+			}
+			ageByDebugfs(t, memcgPath) // nobody sees it take the bits
+			if _, err := r.Pass(context.Background(), memcgPath); source.ReasonOf(err) != source.ReasonProbesOff {
+				t.Fatalf("pass with the probes switched off: %v", err)
+			}
+			r.mustPass(t, memcgPath)
+			if got, want := r.count(m), (tally{unobserved: m.NumPages()}); got != want {
+				t.Errorf("touched while the probes were off: %v, want %v", got, want)
+			}
+			for range 2 {
+				m.TouchAll(t)
+				r.mustPass(t, memcgPath)
+			}
+			if got, want := r.count(m), (tally{hot: m.NumPages()}); got != want {
+				t.Errorf("a window later: %v, want %v", got, want)
+			}
+		})
+	}
+}
+
 // TestOnlyMatchingProcessesAreWalked: with a restriction in the config the
 // kernel passes over the others.
 func TestOnlyMatchingProcessesAreWalked(t *testing.T) {
