@@ -32,9 +32,8 @@ const (
 	memcgPath = "/bench"
 	gib       = Pages * heat.PageSize
 
-	// warmUps and timed are passes; half of them are odd, half even.
-	warmUps = 2
-	timed   = 6
+	warmUps = Phases
+	timed   = 3 * Phases
 )
 
 // TestCost ages the same memory in every way that the kernel has. It fails only
@@ -50,12 +49,14 @@ func TestCost(t *testing.T) {
 	if os.Getenv("MGLRU_KERNEL") == "plain" {
 		return
 	}
-	t.Run(Base, func(t *testing.T) { b.base(t, Base) })
+	t.Run(Base, func(t *testing.T) { b.base(t, Base, 0) })
+	t.Run(RegionBit, func(t *testing.T) { b.base(t, RegionBit, bpf.EnabledRegionProbe) })
 	t.Run(Region, func(t *testing.T) { b.hooks(t, Region, bpf.HooksOptions{}) })
+	t.Run(PageBit, func(t *testing.T) { b.base(t, PageBit, bpf.EnabledPageProbes) })
 	t.Run(PerPage, func(t *testing.T) { b.hooks(t, PerPage, bpf.HooksOptions{PerPage: true}) })
 	t.Run(RFC, func(t *testing.T) { b.rfc(t, RFC, false) })
 	t.Run(InPlace, func(t *testing.T) { b.rfc(t, InPlace, true) })
-	t.Run(BaseAgain, func(t *testing.T) { b.base(t, BaseAgain) })
+	t.Run(BaseAgain, func(t *testing.T) { b.base(t, BaseAgain, 0) })
 }
 
 // quiet has nothing else run while a pass is timed.
@@ -186,9 +187,11 @@ func byDebugfs(t *testing.T, id int, seq uint64) {
 
 func nothing(*testing.T) {}
 
-// base ages by bpf_run_aging, as the variants with hooks do, without them.
-func (b *bench) base(t *testing.T, variant string) {
-	wantProbes(t, 0)
+// base ages by bpf_run_aging, as the variants with hooks do, with some probes on
+// or none, but nothing attached to them.
+func (b *bench) base(t *testing.T, variant string, bits uint64) {
+	setProbes(t, bits)
+	defer setProbes(t, 0)
 	b.passes(t, variant, false, by(load(t, false).BenchAge), nothing)
 }
 

@@ -11,11 +11,21 @@ package bench
 // Pages is how many young pages each pass ages: 1 GiB.
 const Pages = 1 << 18
 
-// The ways to age, each a Result.Variant.
+// Phases is after how many forced passes their cost repeats. A walk leaves a
+// folio on the list of the generation where it was; a forced pass that finds no
+// room for one more generation moves what is on the list of the oldest one. With
+// four generations at most, that meets all folios of this bench at once, in every
+// third pass.
+const Phases = 3
+
+// The ways to age, each a Result.Variant. Where it does not say debugfs, it is by
+// bpf_run_aging().
 const (
 	Debugfs   = "debugfs"    // lru_gen of debugfs, nothing attached
-	Base      = "base"       // bpf_run_aging(), nothing attached
+	Base      = "base"       // nothing attached
+	RegionBit = "region bit" // the kernel gathers regions, nothing attached
 	Region    = "region"     // hooks with the region probe
+	PageBit   = "page bit"   // the kernel calls the per-page probes, nothing attached
 	PerPage   = "per-page"   // hooks with the per-page probes
 	RFC       = "rfc"        // the RFC's way
 	InPlace   = "in-place"   // the same, but counting in place
@@ -34,8 +44,8 @@ const (
 // instructions.
 type Result struct {
 	Variant string
-	// Seq is the generation that the pass made. Compare only passes whose
-	// Seq is odd, or even, alike.
+	// Seq is the generation that the pass made. Compare only passes of which
+	// it is the same modulo Phases.
 	Seq uint64
 	// Whole tells that NS is that of the pass until user space has all that
 	// was found, not of the aging call alone.
