@@ -39,7 +39,7 @@ func newPasses() passes {
 		window: desc("last_window_timestamp_seconds",
 			"Unix time at which the memcg's last window ended. All bytes by heat are of that moment; absent before the first window.", "memcg"),
 		number: desc("window_passes",
-			"Passes in the memcg's last window. The first window has only one, which proves nothing about cold memory.", "memcg"),
+			"Passes in the memcg's last window. The first window has only one, which proves nothing about cold memory; with the source referenced each has one.", "memcg"),
 	}
 }
 

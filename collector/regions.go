@@ -14,7 +14,7 @@ type regions struct {
 func newRegions(area []string) regions {
 	return regions{
 		accesses: desc("region_accesses",
-			"Accesses of each 2 MiB region in each window: how many pages were found accessed through a mapping, added up over the window's passes, so 0 is an untouched region and 512 times the passes one that is touched all over all the time. Regions are observed once a window; a rate over less than a window is 0.", area...),
+			"Accesses of each 2 MiB region in each window: how many pages were found accessed through a mapping, added up over the window's passes, so 0 is an untouched region and 512 times the passes one that is touched all over all the time. Regions are observed once a window; a rate over less than a window is 0. Absent where the source sees whole mappings only.", area...),
 	}
 }
 
@@ -25,6 +25,9 @@ func (g regions) emit(e *emitter, r *row) {
 	for i := range r.areas {
 		a := &r.areas[i]
 		h := &a.Accesses
+		if len(h.Counts) == 0 { // the source sees no regions
+			continue
+		}
 		bounds = bounds[:0]
 		for _, b := range h.Bounds {
 			bounds = append(bounds, float64(b))
@@ -34,5 +37,10 @@ func (g regions) emit(e *emitter, r *row) {
 }
 
 // regionSeries is the number of series of a histogram: its buckets, the one
-// above all bounds, its sum and its count.
-func regionSeries(h *heat.Histogram) uint64 { return uint64(len(h.Bounds)) + 3 }
+// above all bounds, its sum and its count; 0 where there is none.
+func regionSeries(h *heat.Histogram) uint64 {
+	if len(h.Counts) == 0 {
+		return 0
+	}
+	return uint64(len(h.Bounds)) + 3
+}

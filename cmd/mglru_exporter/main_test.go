@@ -320,7 +320,7 @@ func TestCheck(t *testing.T) {
 		{"no source works", []string{"--config.file=" + good}, fakeSystem(nil, broken()), exitFailure,
 			"config " + good + ": valid, entries for memcgs: 1\n\nsource hooks: does not work here, 1 requirement is not met\n  ok       root\n  MISSING  debugfs  not mounted\n           → mount -t debugfs none /sys/kernel/debug\n"},
 		{"bad config", []string{"--config.file=" + bad}, fakeSystem(nil, works()), exitFailure,
-			"config " + bad + ": not valid\n  " + bad + ":1: source: unknown value \"x\", write one of auto, hooks\n  " + bad + ":1: memcgs: is missing, it has no default\n\nsource hooks: works here\n  ok       BTF  /sys/kernel/btf/vmlinux\n"},
+			"config " + bad + ": not valid\n  " + bad + ":1: source: unknown value \"x\", write one of " + strings.Join(config.Sources(), ", ") + "\n  " + bad + ":1: memcgs: is missing, it has no default\n\nsource hooks: works here\n  ok       BTF  /sys/kernel/btf/vmlinux\n"},
 		{"as JSON", []string{"--config.file=" + good, "--output=json"}, fakeSystem(nil, works()), exitOK, `{
   "ok": true,
   "config": {

@@ -119,7 +119,7 @@ const (
 )
 
 // Sources returns the values that the key "source" may have.
-func Sources() []string { return []string{"auto", "hooks"} }
+func Sources() []string { return []string{"auto", "hooks", "referenced"} }
 
 // defaults returns the configuration of a file that only lists memcgs.
 func defaults() *Config {

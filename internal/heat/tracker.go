@@ -75,7 +75,7 @@ type process struct {
 	cursor int
 	// hist has the histograms of the process's own series.
 	hist histograms
-	// resident is how many pages group found resident.
+	// resident is how many bytes group found resident.
 	resident uint64
 	// nodes has a bit for each node that the watched pages are on, walked for
 	// each node whose walk took this process up in this pass. Skips is what

@@ -34,7 +34,10 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Seri
 	index := map[seriesKey]int{}
 	var out []Series
 	var hists []histograms
-	for _, g := range t.group(residency) {
+	for _, g := range t.group(func(tgid int) (uint64, bool) {
+		res := residency[tgid]
+		return res.pages() * PageSize, res != nil
+	}) {
 		i, ok := index[g.key]
 		if !ok {
 			i = len(out)
@@ -62,10 +65,15 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Seri
 	for i := range out {
 		t.attach(hists[i], &out[i])
 	}
-	slices.SortFunc(out, func(a, b Series) int {
+	return checked(out)
+}
+
+// checked sorts the series of a window and checks that they add up.
+func checked(series []Series) ([]Series, error) {
+	slices.SortFunc(series, func(a, b Series) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.Comm, b.Comm))
 	})
-	return out, (&MemcgSnapshot{Series: out}).Check()
+	return series, (&MemcgSnapshot{Series: series}).Check()
 }
 
 // A group is the processes that share a series.
@@ -76,13 +84,14 @@ type group struct {
 }
 
 // group puts processes into their series, the biggest first, and all beyond the
-// top N under PIDOther.
-func (t *Tracker) group(residency map[int]*Residency) []*group {
+// top N under PIDOther. Resident tells the resident bytes of a process; false
+// leaves it out.
+func (t *Tracker) group(resident func(tgid int) (uint64, bool)) []*group {
 	byKey := map[seriesKey]*group{}
 	var groups []*group
 	for _, p := range t.procs {
-		res := residency[p.TGID]
-		if res == nil {
+		bytes, ok := resident(p.TGID)
+		if !ok {
 			continue
 		}
 		k := seriesKey{}
@@ -98,7 +107,7 @@ func (t *Tracker) group(residency map[int]*Residency) []*group {
 			byKey[k] = g
 			groups = append(groups, g)
 		}
-		p.resident = res.pages()
+		p.resident = bytes
 		g.resident += p.resident
 		g.procs = append(g.procs, p)
 	}
@@ -111,7 +120,7 @@ func (t *Tracker) group(residency map[int]*Residency) []*group {
 		return cmp.Or(cmp.Compare(b.resident, a.resident), cmp.Compare(a.key.pid, b.key.pid), cmp.Compare(a.key.comm, b.key.comm))
 	})
 	for i, g := range groups {
-		if top := t.params.Top; top > 0 && i >= top || g.resident*PageSize < t.params.MinResident {
+		if top := t.params.Top; top > 0 && i >= top || g.resident < t.params.MinResident {
 			g.key = seriesKey{pid: PIDOther}
 		}
 	}
@@ -250,7 +259,11 @@ func distinctRegions(res *Residency) int {
 	return n
 }
 
+// pages is the number of resident pages, 0 without a residency.
 func (r *Residency) pages() uint64 {
+	if r == nil {
+		return 0
+	}
 	var n uint64
 	for i := range r.Parts {
 		n += uint64(r.Parts[i].Pages.Count())

@@ -27,6 +27,9 @@ type Report struct {
 	Source string `json:"source"`
 	// Requirements are in the order they should be met.
 	Requirements []Requirement `json:"requirements"`
+	// Notes are what one should know before using it: what it disturbs, and
+	// what it cannot know. A sentence each.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // OK tells whether the source works here: all its requirements are met, and
@@ -45,7 +48,7 @@ func (r Report) Missing() []Requirement {
 }
 
 // Write prints the reports for a person to read: a line for each requirement,
-// and below those that are not met what would repair them.
+// below those that are not met what would repair them, and the notes.
 func Write(w io.Writer, reports []Report) error {
 	width := 0
 	for _, r := range reports {
@@ -69,6 +72,9 @@ func Write(w io.Writer, reports []Report) error {
 			if !q.Met && q.Repair != "" {
 				fmt.Fprintf(&b, "  %-7s  → %s\n", "", indent(q.Repair, 13))
 			}
+		}
+		for _, n := range r.Notes {
+			fmt.Fprintf(&b, "  %-7s  %s\n", "note", indent(n, 11))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

@@ -56,19 +56,20 @@ func (s *Sampler) next(now time.Time) (*group, time.Duration) {
 
 // pass runs one pass of a group and puts it back into the schedule.
 func (s *Sampler) pass(ctx context.Context, g *group) {
-	begin := time.Now()
+	begin, first := time.Now(), !g.primed
 	cost, err := s.Pass(ctx, g.path)
 	now := time.Now()
 	s.budget.spend(now, cost)
+	interval := s.nextAfter(g, first)
 	s.mu.Lock()
 	g.mu.Lock()
 	if delay := begin.Sub(g.due); delay > 0 {
 		g.stats.Delay += delay.Seconds()
 	}
 	g.mu.Unlock()
-	g.due = g.due.Add(g.entry.Interval)
+	g.due = g.due.Add(interval)
 	if g.due.Before(now) { // do not run passes in a row to catch up
-		g.due = now.Add(g.entry.Interval)
+		g.due = now.Add(interval)
 	}
 	g.cost = cost
 	g.running = false
@@ -138,6 +139,9 @@ func (s *Sampler) runPass(ctx context.Context, g *group) error {
 	if err := s.begin(g, procs); err != nil {
 		return err
 	}
+	if src, ok := s.src.(source.MappingSource); ok {
+		return s.runMappings(ctx, g, src, procs)
+	}
 
 	// The first pass only wipes the slate, and makes a window of its own: then
 	// what is resident shows at once, all of it unobserved.
@@ -202,6 +206,12 @@ func (s *Sampler) endWindow(g *group, residency map[int]*heat.Residency, limit i
 		return errors.Join(errInternal, err)
 	}
 	series, err := g.tracker.EndWindow(residency, s.deps.Visit)
+	return s.publishWindow(g, series, err)
+}
+
+// publishWindow keeps a window that has ended for the snapshots to come, unless
+// its numbers do not add up. The caller holds the group's mutex.
+func (s *Sampler) publishWindow(g *group, series []heat.Series, err error) error {
 	passes := g.passes
 	g.passes, g.primed = 0, true
 	if err != nil {

@@ -102,6 +102,9 @@ func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
 		}
 		return 0
 	})
+	if src, ok := src.(source.MappingSource); ok {
+		s.deps.SkipReasons = src.SkipReasons()
+	}
 	s.publish()
 	return s, nil
 }

@@ -28,12 +28,14 @@ type candidate struct {
 	name      string
 	preflight func() []preflight.Requirement
 	open      func(log *slog.Logger) (Source, error)
+	notes     []string
 }
 
 // candidates are in the order of preference.
 func candidates() []candidate {
 	return []candidate{
-		{"hooks", preflightHooks, openHooks},
+		{"hooks", preflightHooks, openHooks, nil},
+		{"referenced", preflightReferenced, openReferenced, notesReferenced()},
 	}
 }
 
@@ -43,7 +45,7 @@ func Preflight(name string) []preflight.Report {
 	var reports []preflight.Report
 	for _, c := range candidates() {
 		if name == Auto || name == c.name {
-			reports = append(reports, preflight.Report{Source: c.name, Requirements: c.preflight()})
+			reports = append(reports, preflight.Report{Source: c.name, Requirements: c.preflight(), Notes: c.notes})
 		}
 	}
 	return reports

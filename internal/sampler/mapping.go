@@ -1,0 +1,74 @@
+package sampler
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/process"
+	"mglru_exporter/internal/source"
+)
+
+// firstMappingWindow is how long the first window of a memcg lasts at most, with
+// a source for which a window is one pass: there is something to see before
+// long, even where passes come rarely.
+const firstMappingWindow = 10 * time.Second
+
+// nextAfter returns how long after a pass of a group its next one is due. First
+// tells that it was the group's first.
+func (s *Sampler) nextAfter(g *group, first bool) time.Duration {
+	if _, ok := s.src.(source.MappingSource); ok && first && g.primed {
+		return min(g.entry.Interval, firstMappingWindow)
+	}
+	return g.entry.Interval
+}
+
+// runMappings is a pass, and a window, with a source that sees how much of each
+// mapping was accessed.
+func (s *Sampler) runMappings(ctx context.Context, g *group, src source.MappingSource, procs []heat.Process) error {
+	windows := s.observe(ctx, g, src, procs)
+	s.verify(g, procs)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	start := threadTime()
+	defer func() { s.cpu.add("window", threadTime()-start) }()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.tracker.SetParams(g.params(0)); err != nil {
+		return errors.Join(errInternal, err)
+	}
+	for _, w := range windows {
+		for _, reason := range w.Skips {
+			g.stats.Skips[reason]++
+		}
+	}
+	series, err := g.tracker.EndMappingWindow(windows)
+	g.passes = 1
+	return s.publishWindow(g, series, err)
+}
+
+// observe ends the window of each process and begins its next one.
+func (s *Sampler) observe(ctx context.Context, g *group, src source.MappingSource, procs []heat.Process) map[int]*heat.MappingWindow {
+	start := threadTime()
+	defer func() { s.cpu.add("age", threadTime()-start) }()
+	windows := make(map[int]*heat.MappingWindow, len(procs))
+	for _, p := range procs {
+		if ctx.Err() != nil {
+			break
+		}
+		w, err := src.Observe(p)
+		switch {
+		case err == nil:
+			windows[p.TGID] = w
+		case errors.Is(err, process.ErrGone), errors.Is(err, process.ErrNoMemory):
+		default:
+			g.mu.Lock()
+			g.stats.Failures[residencyFailed]++
+			g.mu.Unlock()
+			s.deps.Log.Debug("Observing a process", "memcg", g.path, "pid", p.TGID, "err", err)
+		}
+	}
+	return windows
+}

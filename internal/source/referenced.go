@@ -1,0 +1,247 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/process"
+)
+
+// Referenced is the source for any kernel that has /proc/PID/clear_refs. It
+// learns how many bytes of each mapping were accessed since it last cleared the
+// process's accessed bits, but not which: a window is one pass.
+type Referenced struct {
+	fs      process.FS
+	reclaim reclaim
+	sysRoot string // "/sys"
+	readers sync.Pool
+	// sameMemory tells whether two processes share one address space.
+	sameMemory func(tgid, other int) (bool, error)
+
+	mu    sync.Mutex // guards what follows
+	procs map[int]*observed
+	// images has the tgids in procs by the hash of their program: only those
+	// that have it in common can share an address space.
+	images map[uint64]map[int]bool
+}
+
+// observed is what is known of a process since it was last cleared.
+type observed struct {
+	id heat.ProcessID
+	// owner is set once its address space is known to be nobody's whom we clear
+	// as well, and asked once that was tried. Both are guarded by Referenced.mu.
+	owner, asked bool
+
+	mu sync.Mutex // guards what follows
+	// maps are its mappings as they were when it was cleared; nil before.
+	maps []wasMapped
+	// reclaimed is how far reclaim had come, and walkers tells whether any
+	// other walker was active.
+	reclaimed reclaimed
+	walkers   bool
+}
+
+// NewReferenced returns a source that reads procRoot and sysRoot ("/proc",
+// "/sys"). Nodes are those that have memory.
+func NewReferenced(procRoot, sysRoot string, nodes []int) *Referenced {
+	fs := process.NewFS(procRoot)
+	return &Referenced{
+		fs:         fs,
+		sysRoot:    sysRoot,
+		reclaim:    newReclaim(procRoot, sysRoot),
+		readers:    sync.Pool{New: func() any { return process.NewMappingReader(fs, nodes) }},
+		sameMemory: kcmpVM,
+		procs:      map[int]*observed{},
+		images:     map[uint64]map[int]bool{},
+	}
+}
+
+func openReferenced(*slog.Logger) (Source, error) {
+	nodes, err := process.LoadNodeMap("/proc", "/sys")
+	if err != nil {
+		return nil, err
+	}
+	return NewReferenced("/proc", "/sys", nodes.Nodes()), nil
+}
+
+// Info implements Source.
+func (r *Referenced) Info() heat.SourceInfo {
+	return heat.SourceInfo{Name: "referenced", Granularity: "mapping"}
+}
+
+// Start implements Source. There is nothing to start: no record will come.
+func (r *Referenced) Start(Sink) error { return nil }
+
+// Watch implements Source.
+func (r *Referenced) Watch(_, remove []int) ([]int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, tgid := range remove {
+		r.forget(tgid)
+	}
+	return nil, nil
+}
+
+// Age implements Source. It is an error: a MappingSource ages each process as it
+// observes it.
+func (r *Referenced) Age(context.Context, Request) (Outcome, error) {
+	return Outcome{}, errors.New("source referenced ages processes, not memcgs")
+}
+
+// MemoryBytes implements Source.
+func (r *Referenced) MemoryBytes() uint64 { return 0 }
+
+// Close implements Source.
+func (r *Referenced) Close() error { return nil }
+
+// Reasons for which what was not referenced is unobserved all the same.
+const (
+	skipReclaim = "reclaim"       // reclaim may have cleared the accessed bits
+	skipWalker  = "other_walker"  // DAMON may have moved them to the page
+	skipGuest   = "guest_memory"  // a KVM guest's accesses set other bits
+	skipShared  = "shared_memory" // another process has the same address space
+)
+
+// SkipReasons implements MappingSource.
+func (r *Referenced) SkipReasons() []string {
+	return []string{skipReclaim, skipWalker, skipGuest, skipShared}
+}
+
+// Observe implements MappingSource.
+func (r *Referenced) Observe(p heat.Process) (*heat.MappingWindow, error) {
+	reader := r.readers.Get().(*process.MappingReader)
+	defer r.readers.Put(reader)
+	o := r.lookup(p.ProcessID)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	w, err := r.observe(reader, o, r.shares(o))
+	if err != nil {
+		r.mu.Lock()
+		r.forget(p.TGID)
+		r.mu.Unlock()
+		return nil, err
+	}
+	return w, nil
+}
+
+// observe ends the window of a process and begins the next. An access between
+// the reading and the clearing of its page is lost, so as little as can be is
+// done between the two; how far reclaim has come has to be known for both.
+func (r *Referenced) observe(reader *process.MappingReader, o *observed, shares bool) (*heat.MappingWindow, error) {
+	tgid := o.id.TGID
+	walkers := len(otherWalkers(r.sysRoot)) > 0
+	maps, err := reader.Read(tgid)
+	if err != nil {
+		return nil, err
+	}
+	reclaimed, err := r.reclaim.read()
+	if err != nil {
+		return nil, err
+	}
+	if !shares {
+		if err := reader.ClearRefs(tgid); err != nil {
+			return nil, err
+		}
+	}
+	if err := reader.Locate(tgid, maps); err != nil {
+		return nil, err
+	}
+	j := judge{
+		before: o.maps, walkers: walkers || o.walkers, guest: runsGuest(maps),
+		lost: r.reclaim.lost(o.reclaimed, reclaimed),
+	}
+	w := j.window(maps)
+	if shares {
+		w.Skips = append(w.Skips, skipShared)
+		return w, nil
+	}
+	o.maps, o.reclaimed, o.walkers = remember(maps, o.maps), reclaimed, walkers
+	return w, nil
+}
+
+// lookup finds what is known of a process, or notes that nothing is.
+func (r *Referenced) lookup(id heat.ProcessID) *observed {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o := r.procs[id.TGID]; o != nil && o.id == id {
+		return o
+	}
+	r.forget(id.TGID)
+	o := &observed{id: id}
+	r.procs[id.TGID] = o
+	if r.images[id.Image] == nil {
+		r.images[id.Image] = map[int]bool{}
+	}
+	r.images[id.Image][id.TGID] = true
+	return o
+}
+
+// forget drops what is known of a process. The caller holds mu.
+func (r *Referenced) forget(tgid int) {
+	o := r.procs[tgid]
+	if o == nil {
+		return
+	}
+	delete(r.procs, tgid)
+	image := r.images[o.id.Image]
+	if delete(image, tgid); len(image) == 0 {
+		delete(r.images, o.id.Image)
+	}
+}
+
+// shares tells whether a process has the address space of another one that is
+// observed: as the child of vfork(), of posix_spawn() and of clone(CLONE_VM) has,
+// the first two until they execute a program. To clear one is to clear both, and
+// the other's accesses before would be lost; so the first to be asked about owns
+// it.
+func (r *Referenced) shares(o *observed) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o.owner {
+		return false
+	}
+	asked := o.asked
+	o.asked = true
+	for tgid := range r.images[o.id.Image] {
+		if tgid == o.id.TGID || !r.procs[tgid].owner {
+			continue
+		}
+		switch same, err := r.sameMemory(o.id.TGID, tgid); {
+		case same:
+			return true
+		case err != nil && !errors.Is(err, unix.ESRCH) && !asked:
+			// Where the kernel does not tell, the process is given the time of
+			// a pass to execute a program.
+			return true
+		}
+	}
+	o.owner = true
+	return false
+}
+
+// kcmpVM asks the kernel whether two processes share one address space. A kernel
+// without CONFIG_KCMP says ENOSYS.
+func kcmpVM(tgid, other int) (bool, error) {
+	const vm = 1 // KCMP_VM in include/uapi/linux/kcmp.h
+	n, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(tgid), uintptr(other), vm, 0, 0, 0)
+	if errno != 0 {
+		return false, fmt.Errorf("kcmp: %w", errno)
+	}
+	return n == 0, nil
+}
+
+// runsGuest tells whether a process runs a guest of KVM.
+func runsGuest(maps []process.Mapping) bool {
+	for i := range maps {
+		if maps[i].ShowsVCPU() {
+			return true
+		}
+	}
+	return false
+}
