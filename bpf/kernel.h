@@ -31,6 +31,78 @@ struct bpf_mglru_should_skip_mm_ctl {
 	bool should_skip;
 };
 
+struct task_struct {
+	int pid;
+	int tgid;
+};
+
+struct mm_struct {
+	struct task_struct *owner;
+	void *notifier_subscriptions;
+};
+
+struct address_space_operations {
+	void *read_folio;
+};
+
+struct super_block {
+	unsigned long s_magic;
+};
+
+struct inode {
+	struct super_block *i_sb;
+};
+
+struct address_space {
+	struct inode *host;
+	unsigned long flags;
+	const struct address_space_operations *a_ops;
+};
+
+struct file {
+	unsigned int f_mode;
+	struct address_space *f_mapping;
+};
+
+struct vm_area_struct {
+	unsigned long vm_start;
+	unsigned long vm_end;
+	struct mm_struct *vm_mm;
+	unsigned long vm_flags;
+	const void *vm_ops;
+	struct file *vm_file;
+};
+
+struct bpf_iter__task_vma {
+	struct task_struct *task;
+	struct vm_area_struct *vma;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct wait_queue_head {
+	struct list_head head;
+};
+
+struct pglist_data {
+	int node_id;
+};
+
+struct lru_gen_mm_state {
+	struct wait_queue_head wait;
+};
+
+struct lruvec {
+	struct lru_gen_mm_state mm_state;
+	struct pglist_data *pgdat;
+};
+
+struct lru_gen_mm_walk {
+	struct lruvec *lruvec;
+};
+
 #pragma clang attribute pop
 
 extern int bpf_run_aging(int memcg_id, bool can_swap, bool force_scan) __ksym;

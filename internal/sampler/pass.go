@@ -153,6 +153,7 @@ func (s *Sampler) runPass(ctx context.Context, g *group) error {
 	blind := s.otherWalkers()
 	out, ageErr := s.src.Age(ctx, source.Request{
 		Path: g.path, Inode: g.inode, CanSwap: g.cfg.Aging.CanSwap, OnlyWatched: g.restricts(),
+		Processes: procs, Residency: residency,
 	})
 	s.cpu.add("age", out.CPU)
 	s.verify(g, procs)

@@ -35,6 +35,7 @@ type candidate struct {
 func candidates() []candidate {
 	return []candidate{
 		{"hooks", preflightHooks, openHooks, nil},
+		{"stock", preflightStock, openStock, nil},
 		{"referenced", preflightReferenced, openReferenced, notesReferenced()},
 	}
 }

@@ -65,6 +65,11 @@ type Request struct {
 	CanSwap bool
 	// OnlyWatched lets the kernel leave out processes that are not watched.
 	OnlyWatched bool
+	// Processes are those whose records are wanted.
+	Processes []heat.Process
+	// Residency is what they have in memory, by tgid, where the pass ends a
+	// window; nil otherwise. It must not be changed.
+	Residency map[int]*heat.Residency
 }
 
 // An Outcome is what a pass did, also if it failed half-way.

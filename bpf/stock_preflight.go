@@ -1,0 +1,98 @@
+package bpf
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+
+	"mglru_exporter/internal/preflight"
+)
+
+// PreflightStock tells what Stock needs of the kernel and whether it is there.
+// It attaches nothing.
+func PreflightStock() []preflight.Requirement {
+	arch := preflight.Requirement{Name: "x86-64", Met: runtime.GOARCH == "amd64", Detail: runtime.GOARCH}
+	if !arch.Met {
+		arch.Repair = "use source hooks: elsewhere the kernel clears accessed bits inline, where nothing can be attached"
+	}
+	reqs := []preflight.Requirement{arch, stockEnabledRequirement()}
+	kernel, err := btf.LoadKernelSpec()
+	reqs = append(reqs,
+		requirement("BTF of the kernel", err, "/sys/kernel/btf/vmlinux", "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"),
+		requirement("BPF tracing programs", features.HaveProgramType(ebpf.Tracing), "fexit can be loaded",
+			"run as root or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, on a kernel with CONFIG_BPF_EVENTS=y and CONFIG_DYNAMIC_FTRACE=y"),
+		requirement("BPF syscall programs", features.HaveProgramType(ebpf.Syscall), "can be loaded",
+			"boot Linux 5.14 or later, and run as root or with CAP_BPF and CAP_SYS_ADMIN"))
+	if kernel == nil {
+		return reqs
+	}
+	var names []string
+	for _, name := range stockFuncs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		r := preflight.Requirement{Name: "kernel function " + name, Met: hasFunc(kernel, name), Detail: "in the kernel's BTF"}
+		if !r.Met {
+			r.Detail = "not in the kernel's BTF"
+			r.Repair = "boot Linux 6.1 or later, built with CONFIG_LRU_GEN=y and CONFIG_TRANSPARENT_HUGEPAGE=y"
+		}
+		reqs = append(reqs, r)
+	}
+	return reqs
+}
+
+func stockEnabledRequirement() preflight.Requirement {
+	r := lruGenRequirement()
+	if !r.Met {
+		if r.Repair != "" && nonleafHides() {
+			r.Repair = "echo 0x3 > " + EnabledPath
+		}
+		return r
+	}
+	if err := StockEnabled(); err != nil {
+		r.Met, r.Detail, r.Repair = false, err.Error(), "echo 0x3 > "+EnabledPath
+	}
+	return r
+}
+
+// StockEnabled tells why a pass would not see all pages, as far as the bits of
+// EnabledPath decide that.
+func StockEnabled() error {
+	now, err := Enabled()
+	switch {
+	case err != nil:
+		return err
+	case now&EnabledCore == 0:
+		return fmt.Errorf("MGLRU is disabled: %s is %#04x", EnabledPath, now)
+	case now&EnabledWalk == 0:
+		return fmt.Errorf("MGLRU does not walk page tables: %s is %#04x", EnabledPath, now)
+	case now&EnabledNonleafYoung != 0 && nonleafHides():
+		return fmt.Errorf("bit 0x4 of %s (now %#04x) hides pages in this kernel: once one node's walk, or reclaim, has cleared the bit of a page-table page, no other walk looks into it", EnabledPath, now)
+	}
+	return nil
+}
+
+// nonleafHides tells whether a forced walk passes over page-table pages whose
+// own accessed bit is clear, though another walk may have cleared it and left
+// those of their pages: before 6.12, but not with our patches.
+func nonleafHides() bool {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return true
+	}
+	var major, minor int
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); n != 2 {
+		return true
+	}
+	if major > 6 || major == 6 && minor >= 12 {
+		return false
+	}
+	kernel, err := btf.LoadKernelSpec()
+	return err != nil || !hasFunc(kernel, "bpf_run_aging")
+}

@@ -1,0 +1,180 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/bits"
+
+	"golang.org/x/sys/unix"
+
+	"mglru_exporter/bpf"
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/process"
+)
+
+// Stock is the source for x86-64 kernels without our patches. It ages through
+// debugfs.
+//
+// What the kernel does not say of itself has to be proved here, or is
+// unobserved: that a walk has come to the end of a process, which mappings it
+// leaves out, and which pages are another memcg's.
+type Stock struct {
+	opts   bpf.StockOptions
+	nodes  uint64
+	gens   *genCache
+	proofs proofs
+	bpf    *bpf.Stock
+}
+
+// NewStock returns a source that is not attached yet. The processes are those in
+// procs; lruGen and nodes are as for NewHooks.
+func NewStock(opts bpf.StockOptions, procs process.FS, lruGen string, nodes uint64) *Stock {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Stock{opts: opts, nodes: nodes, gens: newGenCache(lruGen), proofs: newProofs(process.NewChargeReader(procs), opts.Log)}
+}
+
+// Info implements Source.
+func (s *Stock) Info() heat.SourceInfo {
+	return heat.SourceInfo{Name: "stock", Granularity: "page"}
+}
+
+// Start implements Source.
+func (s *Stock) Start(sink Sink) (err error) {
+	s.bpf, err = bpf.OpenStock(s.opts, func(records []heat.Record) {
+		s.proofs.take(records)
+		sink(records)
+	})
+	return err
+}
+
+// Watch implements Source.
+func (s *Stock) Watch(add, remove []int) ([]int, error) {
+	s.proofs.forget(remove)
+	return s.bpf.Watch(add, remove)
+}
+
+// MemoryBytes implements Source.
+func (s *Stock) MemoryBytes() uint64 {
+	if s.bpf == nil {
+		return 0
+	}
+	return s.bpf.MemoryBytes()
+}
+
+// Close implements Source.
+func (s *Stock) Close() error {
+	if s.bpf == nil {
+		return nil
+	}
+	return s.bpf.Close()
+}
+
+// Age implements Source.
+func (s *Stock) Age(ctx context.Context, req Request) (Outcome, error) {
+	out := Outcome{Nodes: s.nodes}
+	if err := bpf.StockEnabled(); err != nil {
+		return out, &Failure{Reason: ReasonDisabled, Err: err}
+	}
+	s.proofs.begin(req)
+	tgids := make([]int, len(req.Processes))
+	for i := range req.Processes {
+		tgids[i] = req.Processes[i].TGID
+	}
+	pass, err := s.bpf.Age(ctx, func(walked func() uint64) error {
+		return s.age(ctx, req, walked)
+	}, tgids)
+	out.Lost, out.LostBy, out.CPU = pass.Lost, pass.LostBy, pass.CPU
+	if derr := s.bpf.Deliver(ctx, s.proofs.end(ctx, req)); derr != nil {
+		err = errors.Join(err, derr)
+	}
+	if err == nil {
+		return out, nil
+	}
+	if f := (*Failure)(nil); errors.As(err, &f) {
+		return out, err
+	}
+	return out, failure(err)
+}
+
+// age ages each node in turn.
+func (s *Stock) age(ctx context.Context, req Request, walked func() uint64) error {
+	w, err := openWriter(s.gens.file)
+	if err != nil {
+		return &Failure{Reason: ReasonKernel, Err: err}
+	}
+	defer w.close()
+	for left := s.nodes; left != 0; left &= left - 1 {
+		if err := s.ageNode(ctx, w, req, bits.TrailingZeros64(left), walked); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ageNode makes a new generation on one node. To read where the generations
+// are costs more than to make one where there are many memcgs; so it writes what
+// must come next if nobody else has aged the memcg, and looks only if no process
+// was walked: with a number that is out of date the kernel does nothing, without
+// a word (run_aging() in mm/vmscan.c).
+func (s *Stock) ageNode(ctx context.Context, w *writer, req Request, node int, walked func() uint64) error {
+	swappiness := 0 // leaves out what could only be swapped
+	if req.CanSwap {
+		swappiness = 200
+	}
+	g, fresh, err := s.gens.lookup(req.Path, req.Inode)
+	for try := 1; ; try++ {
+		if err != nil {
+			return err
+		}
+		seq, ok := g.seqs[node]
+		if !ok {
+			return nil // it has no pages there, nor processes that do
+		}
+		before := walked()
+		werr := w.write(fmt.Sprintf("+ %d %d %d %d 1", g.id, node, seq, swappiness))
+		if werr == nil && walked() > before {
+			s.gens.aged(req.Path, node)
+			return nil
+		}
+		if werr != nil && !errors.Is(werr, unix.EINVAL) && !errors.Is(werr, unix.EEXIST) && !errors.Is(werr, unix.EINTR) {
+			return failure(werr)
+		}
+		was := seq
+		if g, err = s.gens.read(req.Path, req.Inode); err != nil {
+			return err
+		}
+		if werr == nil && fresh && g.seqs[node] > was {
+			return nil // it has aged, and has no process to be walked
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if try == passTries {
+			return &Failure{Reason: ReasonRaced, Err: errors.Join(fmt.Errorf("node %d of %q: generation %d stays the youngest", node, req.Path, was), werr)}
+		}
+		fresh = true
+	}
+}
+
+// A writer writes commands to lru_gen. It goes around package os, whose poller
+// has no use for it.
+type writer struct{ fd int }
+
+func openWriter(path string) (*writer, error) {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return &writer{fd}, nil
+}
+
+func (w *writer) write(command string) error {
+	_, err := unix.Write(w.fd, []byte(command))
+	return err
+}
+
+func (w *writer) close() { unix.Close(w.fd) }

@@ -1,0 +1,228 @@
+package source
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/process"
+)
+
+// Skip reasons that the kernel does not tell without our patches.
+const (
+	skipForeign = "foreign" // charged to another memcg, or on no LRU list
+	skipNoSwap  = "no_swap" // memory that could only be swapped, and aging is to leave it out
+)
+
+// maxChargeReads bounds what one pass spends on asking whose pages are; what is
+// left is unobserved until a later window.
+const maxChargeReads = 1 << 18
+
+// proofs knows of which pages it is certain that our walk looks at them. The
+// walk passes over pages that are charged to another memcg than the one which it
+// ages: those of a process that has moved, and files that others have read first.
+// It says nothing of them, and so they look as if nobody used them. But a page
+// that it has ever found young is not one of them; and of the others,
+// which are cold if they are ours, /proc/kpagecgroup can tell.
+//
+// A page that is anonymous stays in its memcg as long as it is resident, and
+// beyond. One of a file may be evicted and then read by somebody else within one
+// window, so its proof is good for one window.
+type proofs struct {
+	log *slog.Logger
+
+	mu    sync.Mutex // guards what follows
+	procs map[int]*proof
+	last  *proof
+
+	reading sync.Mutex // guards what follows
+	charges *process.ChargeReader
+}
+
+type proof struct {
+	id    heat.ProcessID
+	inode uint64
+	pages map[uint64]*heat.Bitmap // by region
+}
+
+func newProofs(charges *process.ChargeReader, log *slog.Logger) proofs {
+	return proofs{log: log, procs: map[int]*proof{}, charges: charges}
+}
+
+// begin starts a pass: what was known of a process that is another one now, or
+// in another memcg, is dropped.
+func (p *proofs) begin(req Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = nil
+	for i := range req.Processes {
+		id := req.Processes[i].ProcessID
+		if old := p.procs[id.TGID]; old == nil || old.id != id || old.inode != req.Inode {
+			p.procs[id.TGID] = &proof{id: id, inode: req.Inode, pages: map[uint64]*heat.Bitmap{}}
+		}
+	}
+}
+
+// forget drops processes.
+func (p *proofs) forget(tgids []int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = nil
+	for _, tgid := range tgids {
+		delete(p.procs, tgid)
+	}
+}
+
+// take learns from what our walks find young.
+func (p *proofs) take(records []heat.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range records {
+		r := &records[i]
+		if r.Kind != heat.KindYoung || r.Other {
+			continue
+		}
+		if p.last == nil || p.last.id.TGID != r.TGID {
+			if p.last = p.procs[r.TGID]; p.last == nil {
+				continue
+			}
+		}
+		pages := p.last.pages[r.Start/heat.RegionSize]
+		if pages == nil {
+			pages = &heat.Bitmap{}
+			p.last.pages[r.Start/heat.RegionSize] = pages
+		}
+		pages.Or(&r.Anon)
+		pages.Or(&r.NotAnon)
+	}
+}
+
+// end returns a heat.KindSkip record for all that is resident without a proof,
+// where the pass ends a window.
+func (p *proofs) end(ctx context.Context, req Request) []heat.Record {
+	if req.Residency == nil {
+		return nil
+	}
+	// The reader of the ring must not wait for this.
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	var skips []heat.Record
+	limit := p.charges.Reads() + maxChargeReads
+	for i := range req.Processes {
+		tgid := req.Processes[i].TGID
+		res, proof := req.Residency[tgid], p.of(tgid)
+		if res == nil || proof == nil {
+			continue
+		}
+		w := window{req: req, proof: proof, charges: p.charges, limit: limit, log: p.log}
+		skips = w.skips(ctx, res, skips)
+	}
+	p.charges.Close()
+	return skips
+}
+
+// of returns the proofs of a process. They change only while its memcg is aged.
+func (p *proofs) of(tgid int) *proof {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.procs[tgid]
+}
+
+// window is one process at the end of a window.
+type window struct {
+	req     Request
+	proof   *proof
+	charges *process.ChargeReader
+	limit   int
+	log     *slog.Logger
+	opened  bool
+	failed  bool
+}
+
+// skips appends a record for each run of pages that have no proof, and forgets
+// the proofs that are no longer good.
+func (w *window) skips(ctx context.Context, res *heat.Residency, out []heat.Record) []heat.Record {
+	keep := make(map[uint64]*heat.Bitmap, len(w.proof.pages))
+	for i := range res.Parts {
+		part := &res.Parts[i]
+		if !w.req.CanSwap && part.Type != heat.File {
+			out = appendRuns(out, w.proof.id.TGID, part.Region, &part.Pages, skipNoSwap)
+			continue
+		}
+		proved := w.proof.pages[part.Region]
+		if proved == nil {
+			proved = &heat.Bitmap{}
+		}
+		if missing := without(&part.Pages, proved); missing != (heat.Bitmap{}) {
+			charged := w.charged(ctx, part.Region, &missing)
+			foreign := without(&missing, &charged)
+			out = appendRuns(out, w.proof.id.TGID, part.Region, &foreign, skipForeign)
+			proved.Or(&charged)
+		}
+		if part.Type != heat.Anon {
+			continue
+		}
+		k := keep[part.Region]
+		if k == nil {
+			k = &heat.Bitmap{}
+			keep[part.Region] = k
+		}
+		for j := range k {
+			k[j] |= part.Pages[j] & proved[j]
+		}
+	}
+	w.proof.pages = keep
+	return out
+}
+
+// charged asks the kernel which pages are the memcg's. The root's cannot be told
+// from those of memcgs that have been removed.
+func (w *window) charged(ctx context.Context, region uint64, pages *heat.Bitmap) heat.Bitmap {
+	if w.failed || w.req.Path == "/" || w.charges.Reads() > w.limit || ctx.Err() != nil {
+		return heat.Bitmap{}
+	}
+	var err error
+	if !w.opened {
+		err = w.charges.Open(w.proof.id.TGID)
+		w.opened = true
+	}
+	var out heat.Bitmap
+	if err == nil {
+		out, err = w.charges.Charged(region, pages, w.req.Inode)
+	}
+	if err != nil {
+		w.failed = true
+		w.log.Debug("Asking whose pages are", "pid", w.proof.id.TGID, "err", err)
+	}
+	return out
+}
+
+func without(a, b *heat.Bitmap) (c heat.Bitmap) {
+	for i := range a {
+		c[i] = a[i] &^ b[i]
+	}
+	return c
+}
+
+// appendRuns appends a record for each run of pages of a region.
+func appendRuns(out []heat.Record, tgid int, region uint64, pages *heat.Bitmap, reason string) []heat.Record {
+	if *pages == (heat.Bitmap{}) {
+		return out
+	}
+	for i := 0; i < heat.PagesPerRegion; i++ {
+		if !pages.Has(i) {
+			continue
+		}
+		from := i
+		for i < heat.PagesPerRegion && pages.Has(i) {
+			i++
+		}
+		start := region * heat.RegionSize
+		out = append(out, heat.Record{
+			Kind: heat.KindSkip, TGID: tgid, Node: -1, Reason: reason,
+			Start: start + uint64(from)*heat.PageSize, End: start + uint64(i)*heat.PageSize,
+		})
+	}
+	return out
+}
