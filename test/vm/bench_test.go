@@ -50,7 +50,7 @@ func runBench(t *testing.T, kernel string, image *Image) (results []measured) {
 	}
 	name := BenchSuite.Name()
 	guest := &Guest{
-		Kernel: bzImage, Image: image, Machine: CountingMachine(), Timeout: BenchSuite.Timeout,
+		Kernel: Kernel{Path: bzImage}, Image: image, Machine: CountingMachine(), Timeout: BenchSuite.Timeout,
 		ConsoleLog: filepath.Join(CacheDir(), "log", strings.ReplaceAll(t.Name(), "/", "-")+".console"),
 		Jobs: []Job{{Name: name, Dir: "/src/" + BenchSuite.Package, Args: []string{
 			"env", "MGLRU_KERNEL=" + kernel, "./" + name + ".test", "-test.v", "-test.timeout=" + BenchSuite.Timeout.String(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -36,6 +37,9 @@ const (
 	modeFile = 0o100000
 	modeLink = 0o120000
 )
+
+// Clone returns an image to which files can be added without changing im.
+func (im *Image) Clone() *Image { return &Image{files: maps.Clone(im.files)} }
 
 func (im *Image) add(name string, f file) {
 	if im.files == nil {

@@ -18,6 +18,13 @@ fs devtmpfs rw dev /dev
 fs proc rw proc /proc
 busybox --install -s /bin
 fs sysfs rw sys /sys
+# Of kernels that have not built in what the guest is made of.
+for module in /modules/*.ko; do
+	[ ! -e "$module" ] || busybox insmod "$module" || die "cannot load $module"
+done
+# The kernel makes variables of arguments that it does not know.
+# shellcheck disable=SC2154
+[ -z "$lru_gen" ] || echo "$lru_gen" >/sys/kernel/mm/lru_gen/enabled || die "cannot enable MGLRU"
 fs debugfs rw debug /sys/kernel/debug
 fs tracefs rw trace /sys/kernel/tracing
 fs bpf rw bpf /sys/fs/bpf

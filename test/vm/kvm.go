@@ -22,7 +22,7 @@ var (
 // otherwise the kernel is booted under it once, since a /dev/kvm that opens, and
 // even runs real-mode code, may still hang in a kernel. The answer is kept until
 // the machine reboots.
-func tryKVM(ctx context.Context, kernel string) bool {
+func tryKVM(ctx context.Context, kernel Kernel) bool {
 	kvmOnce.Do(func() {
 		switch os.Getenv("MGLRU_ACCEL") {
 		case "kvm":

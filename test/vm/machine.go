@@ -75,11 +75,13 @@ func (g *Guest) args(m Machine, initrd, disk string) []string {
 		args = append(args, "-netdev", user, "-device", "virtio-net-pci,netdev=net,romfile=")
 		cmdline += " ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off"
 	}
-	if g.Append != "" {
-		cmdline += " " + g.Append
+	for _, words := range []string{g.Kernel.Append, g.Append} {
+		if words != "" {
+			cmdline += " " + words
+		}
 	}
 	args = append(args, m.Extra...)
-	return append(args, "-kernel", g.Kernel, "-initrd", initrd, "-append", cmdline)
+	return append(args, "-kernel", g.Kernel.Path, "-initrd", initrd, "-append", cmdline)
 }
 
 // makeDisk makes an empty ext4 file system in dir, for file pages that are not

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -33,8 +34,8 @@ type Job struct {
 
 // A Guest is a machine to boot. Kernel, Image and Jobs are required.
 type Guest struct {
-	// Kernel is the path of a bzImage.
-	Kernel string
+	// Kernel is what to boot.
+	Kernel Kernel
 	// Image has what goes into the initramfs beyond busybox and init.
 	Image *Image
 	// Jobs run one after another, whatever becomes of each.
@@ -87,6 +88,10 @@ func (g *Guest) Run(ctx context.Context, h Handlers) error {
 	defer os.RemoveAll(dir)
 
 	g.Image.AddBytes("jobs", 0o644, jobScript(g.Jobs))
+	g.Image.AddDir("modules")
+	for _, m := range g.Kernel.Modules {
+		g.Image.AddFile(path.Join("modules", filepath.Base(m)), 0o644, m)
+	}
 	initrd := filepath.Join(dir, "initrd")
 	if err := g.Image.WriteFile(initrd); err != nil {
 		return fmt.Errorf("write the initramfs: %w", err)
@@ -96,6 +101,8 @@ func (g *Guest) Run(ctx context.Context, h Handlers) error {
 		machine = DefaultMachine()
 		if tryKVM(ctx, g.Kernel) {
 			machine = kvmMachine()
+		} else if g.Kernel.CPU != "" {
+			machine.CPU = g.Kernel.CPU
 		}
 	}
 	timeout := g.Timeout
@@ -185,13 +192,13 @@ func (g *Guest) boot(ctx context.Context, args []string, timeout time.Duration, 
 // openLog opens the console log; without one it returns a file that takes
 // everything.
 func (g *Guest) openLog() (*os.File, error) {
-	path := g.ConsoleLog
-	if path == "" {
-		path = os.DevNull
-	} else if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	file := g.ConsoleLog
+	if file == "" {
+		file = os.DevNull
+	} else if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return nil, err
 	}
-	return os.Create(path)
+	return os.Create(file)
 }
 
 // A line is one line from the guest, or the end of one of its outputs.

@@ -13,42 +13,32 @@ import (
 	"time"
 )
 
-// kernels are the variants that TestGuest boots: MGLRU_KERNELS, separated by
-// commas, or all that have BPF hooks. One with a slash is the path of a bzImage.
+// kernels are those that TestGuest boots: MGLRU_KERNELS, separated by commas, or
+// all. One with a slash is the path of a bzImage with our patches.
 func kernels() []string {
 	if list := os.Getenv("MGLRU_KERNELS"); list != "" {
 		return strings.Split(list, ",")
 	}
-	return []string{"patched", "debug"}
+	return []string{"patched", "debug", "debian-6.1", "debian-6.12", "debian-7"}
 }
 
-// TestGuest runs the tests of all Suites in a guest, once per kernel, as
-// subtests TestGuest/KERNEL/SUITE/TEST. -run selects among those in the guest
-// as well.
+// TestGuest runs the suites of each kernel in a guest, as subtests
+// TestGuest/KERNEL/SUITE/TEST. -run selects among those in the guest as well.
+// The tests find the kernel's name in $MGLRU_KERNEL.
 func TestGuest(t *testing.T) {
-	onKernels(t, Suites, kernels(), Machine{})
-}
-
-// onKernels runs suites in a guest, once per kernel. The tests find the kernel's
-// name in $MGLRU_KERNEL.
-func onKernels(t *testing.T, suites []Suite, kernels []string, machine Machine) {
 	var image *Image // made once a kernel was selected, and for all
 	dir := t.TempDir()
-	for _, kernel := range kernels {
-		t.Run(path.Base(kernel), func(t *testing.T) {
-			bzImage := kernel
-			if !strings.Contains(kernel, "/") {
-				built, err := BuildKernel(t.Context(), kernel, os.Stderr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				bzImage = filepath.Join(built, "bzImage")
+	for _, name := range kernels() {
+		t.Run(path.Base(name), func(t *testing.T) {
+			kernel, err := FindKernel(t.Context(), name, os.Stderr)
+			if err != nil {
+				t.Fatal(err)
 			}
 			if image == nil {
-				image = testImage(t.Context(), t, suites, dir)
+				image = testImage(t.Context(), t, AllSuites(), dir)
 			}
-			guest := &Guest{Kernel: bzImage, Image: image, Machine: machine, Timeout: 3 * time.Minute}
-			runSuites(t, guest, suites, path.Base(kernel))
+			guest := &Guest{Kernel: kernel, Image: image.Clone(), Timeout: 3 * time.Minute}
+			runSuites(t, guest, SuitesOf(name), path.Base(name))
 		})
 	}
 }
@@ -69,7 +59,10 @@ func testImage(ctx context.Context, t *testing.T, suites []Suite, dir string) *I
 	}
 	image.AddFile("bin/mglru_exporter", 0o755, exporter)
 	for _, s := range suites {
-		binary := filepath.Join(dir, s.Name()+".test")
+		binary := filepath.Join(dir, s.Binary())
+		if _, err := os.Stat(binary); err == nil {
+			continue // of another suite of the package
+		}
 		if err := BuildTest(ctx, "./"+s.Package, s.Tags, binary); err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +70,7 @@ func testImage(ctx context.Context, t *testing.T, suites []Suite, dir string) *I
 			t.Fatalf("%s has no tests with tags %q", s.Package, s.Tags)
 		}
 		at := path.Join("src", s.Package)
-		image.AddFile(path.Join(at, s.Name()+".test"), 0o755, binary)
+		image.AddFile(path.Join(at, s.Binary()), 0o755, binary)
 		if testdata := filepath.Join(Root(), s.Package, "testdata"); isDir(testdata) {
 			if err := image.AddTree(path.Join(at, "testdata"), testdata); err != nil {
 				t.Fatal(err)
@@ -110,7 +103,11 @@ func runSuites(t *testing.T, guest *Guest, suites []Suite, kernel string) {
 			limit *= 3
 		}
 		guest.Timeout += limit
-		args := []string{"env", "MGLRU_KERNEL=" + kernel, "./" + s.Name() + ".test", "-test.v=test2json", "-test.timeout=" + limit.String()}
+		args := append([]string{"env", "MGLRU_KERNEL=" + kernel}, s.Env...)
+		args = append(args, "./"+s.Binary(), "-test.v=test2json", "-test.timeout="+limit.String())
+		if len(s.Skip) > 0 {
+			args = append(args, "-test.skip=^("+strings.Join(s.Skip, "|")+")$")
+		}
 		if inner != "" {
 			args = append(args, "-test.run="+inner)
 		}

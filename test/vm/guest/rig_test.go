@@ -3,9 +3,11 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +30,7 @@ const (
 // A rig is the exporter's spine, stepped pass by pass by a test.
 type rig struct {
 	*sampler.Sampler
-	src  *source.Hooks
+	src  source.Source
 	proc *process.Proc
 	cfg  *config.Config
 	// parts are those of the last window by tgid.
@@ -66,8 +68,7 @@ func newRig(t testing.TB, opts bpf.HooksOptions, extra string, memcgs ...string)
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	opts.Log = log
-	r.src = source.NewHooks(opts, lruGen, bothNodes)
+	r.src = newSource(opts, log)
 	r.Sampler, err = sampler.New(r.cfg, r.src, sampler.Deps{
 		Cgroups: cgroups, Processes: r.proc, SkipReasons: bpf.SkipReasons(), Log: log,
 		Visit: func(p heat.Process, part *heat.ResidentPart, c *heat.Classes) {
@@ -89,6 +90,19 @@ func newRig(t testing.TB, opts bpf.HooksOptions, extra string, memcgs ...string)
 		t.Fatal(err)
 	}
 	return r
+}
+
+// sourceName is the source that the rig is for: the suite's.
+func sourceName() string { return cmp.Or(os.Getenv("MGLRU_SOURCE"), "hooks") }
+
+// newSource makes the suite's source. One that is not hooks takes from the
+// options what it knows.
+func newSource(opts bpf.HooksOptions, log *slog.Logger) source.Source {
+	if sourceName() == "stock" {
+		return source.NewStock(bpf.StockOptions{RingBytes: opts.RingBytes, Log: log}, process.NewFS("/proc"), lruGen, bothNodes)
+	}
+	opts.Log = log
+	return source.NewHooks(opts, lruGen, bothNodes)
 }
 
 type testWriter struct{ testing.TB }

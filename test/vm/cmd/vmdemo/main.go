@@ -71,7 +71,7 @@ func demo(ctx context.Context, exporter, bzImage string) error {
 	image.AddBytes("etc/mglru_exporter.yml", 0o644, demoConfig)
 	image.AddBytes("demo.sh", 0o755, demoScript)
 	guest := &vm.Guest{
-		Kernel:  bzImage,
+		Kernel:  vm.Kernel{Path: bzImage},
 		Image:   image,
 		Jobs:    []vm.Job{{Name: "demo", Args: []string{"/demo.sh", fmt.Sprint(port)}}},
 		Ports:   []int{port},
