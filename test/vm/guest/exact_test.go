@@ -60,6 +60,10 @@ var touches = []struct {
 // TestExact compares each page's class with the ledger, over windows in which
 // everything is touched in every way.
 func TestExact(t *testing.T) {
+	if sourceName() != "hooks" {
+		testExact(t, bpf.HooksOptions{})
+		return
+	}
 	for _, mode := range []struct {
 		name    string
 		perPage bool
