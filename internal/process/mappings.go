@@ -184,13 +184,12 @@ func parseMappings(b []byte, maps []Mapping) ([]Mapping, error) {
 // parseLine takes in a line such as "Rss:      1732 kB", if it is one that is
 // wanted.
 func (m *Mapping) parseLine(line []byte) error {
-	colon := bytes.IndexByte(line, ':')
-	if colon < 0 {
+	key, rest, ok := bytes.Cut(line, []byte(":"))
+	if !ok {
 		return nil
 	}
-	rest := line[colon+1:]
 	var to *uint64
-	switch string(line[:colon]) {
+	switch string(key) {
 	case "Rss":
 		to = &m.Rss
 	case "Referenced":

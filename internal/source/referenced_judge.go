@@ -92,7 +92,8 @@ func (j *judge) window(maps []process.Mapping) *heat.MappingWindow {
 // pages proves nothing. A fault makes new pages young, and those it maps around
 // it too, but for arm64, where these are old; old are also pages that swapoff()
 // has brought back. So as much as is new can be missing from the young ones, and
-// that much of which may be old, from the others.
+// that much of which may be old, from the others. What is new and old and takes
+// the place of pages that went is not noticed; nobody has accessed it since.
 func (j *judge) mapping(m *process.Mapping, before []wasMapped) (hot, cold uint64) {
 	if m.Special {
 		return 0, 0

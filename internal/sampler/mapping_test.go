@@ -1,0 +1,164 @@
+package sampler
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/process"
+	"mglru_exporter/internal/source"
+)
+
+// mappings is the fake machine with a source that sees whole mappings. Of each
+// process the pages found young are hot, and the others cold, from the second
+// time on.
+type mappings struct {
+	*machine
+	observed map[int]int
+	fail     map[int]error
+}
+
+func newMappings() *mappings {
+	return &mappings{machine: newMachine(), observed: map[int]int{}, fail: map[int]error{}}
+}
+
+func (m *mappings) Info() heat.SourceInfo {
+	return heat.SourceInfo{Name: "fake", Granularity: "mapping"}
+}
+
+func (m *mappings) SkipReasons() []string { return []string{"fog"} }
+
+func (m *mappings) Age(context.Context, source.Request) (source.Outcome, error) {
+	panic("a memcg was aged")
+}
+
+func (m *mappings) Observe(id heat.Process) (*heat.MappingWindow, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.procs[id.TGID]
+	if err := m.fail[id.TGID]; err != nil {
+		return nil, err
+	}
+	if p == nil {
+		return nil, process.ErrGone
+	}
+	m.observed[id.TGID]++
+	a := heat.Area{Type: heat.Anon, Resident: uint64(p.pages) * heat.PageSize}
+	w := &heat.MappingWindow{SwappedBytes: heat.PageSize}
+	if m.observed[id.TGID] == 1 {
+		a.Unobserved = a.Resident
+		w.Skips = []string{"fog"}
+	} else {
+		a.Hot = uint64(p.young) * heat.PageSize
+		a.Cold = a.Resident - a.Hot
+	}
+	w.AddArea(a)
+	if m.onAge != nil {
+		m.onAge(p.cgroup)
+	}
+	return w, nil
+}
+
+// mappingConfig asks for windows of more than one pass, in vain.
+const mappingConfig = `
+aging: {passes_per_window: 4}
+memcgs: [{path: /a, processes: {min_resident: 0B}}]
+`
+
+func newMappingSampler(t *testing.T, m *mappings) *Sampler {
+	t.Helper()
+	s := newSampler(t, m.machine, mappingConfig)
+	s, err := New(s.cfg, m, s.deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Discover(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestAWindowOfMappingsIsOnePass(t *testing.T) {
+	m := newMappings()
+	m.add(1, "/a", 100, 10)
+	m.add(2, "/a", 50, 5)
+	s := newMappingSampler(t, m)
+	pass := func() heat.MemcgSnapshot {
+		t.Helper()
+		if _, err := s.Pass(t.Context(), "/a"); err != nil {
+			t.Fatal(err)
+		}
+		return group1(t, s, "/a")
+	}
+	got := pass()
+	if got.WindowPasses != 1 || got.WindowEnd.IsZero() || got.Passes.Skips["fog"] != 2 || got.Passes.Passes != 1 {
+		t.Errorf("first pass: %+v", got)
+	}
+	got = pass()
+	want := []heat.Series{
+		{PID: 1, Comm: "p1", SwappedBytes: heat.PageSize, Areas: []heat.Area{{Hot: 10 * heat.PageSize, Cold: 90 * heat.PageSize, Resident: 100 * heat.PageSize}}},
+		{PID: 2, Comm: "p2", SwappedBytes: heat.PageSize, Areas: []heat.Area{{Hot: 5 * heat.PageSize, Cold: 45 * heat.PageSize, Resident: 50 * heat.PageSize}}},
+	}
+	if diff := cmp.Diff(want, got.Series); diff != "" {
+		t.Errorf("second pass (-want +got):\n%s", diff)
+	}
+	if got.WindowPasses != 1 || got.Passes.Passes != 2 || got.TrackedProcesses != 2 || got.TrackedRegions != 0 {
+		t.Errorf("second pass: %+v", got)
+	}
+
+	// One is denied us, the other executes a program while it is looked at.
+	m.fail[1] = errors.New("permission denied")
+	m.onAge = func(string) { m.procs[2].Image = 2 }
+	got = pass()
+	if len(got.Series) != 0 || got.Passes.Failures["residency"] != 1 || got.Passes.Resets["exec"] != 1 {
+		t.Errorf("third pass: %+v", got)
+	}
+	m.fail[1], m.onAge = process.ErrGone, nil
+	if got = pass(); got.Passes.Failures["residency"] != 1 || len(got.Series) != 1 {
+		t.Errorf("fourth pass: %+v", got)
+	}
+	if s.Snapshot().Self.CPUSeconds["residency"] != 0 {
+		t.Error("residency was read as well")
+	}
+}
+
+func TestAPassOfMappingsThatIsInterruptedEndsNoWindow(t *testing.T) {
+	m := newMappings()
+	m.add(1, "/a", 100, 10)
+	s := newMappingSampler(t, m)
+	ctx, cancel := context.WithCancel(t.Context())
+	m.onAge = func(string) { cancel() }
+	if _, err := s.Pass(ctx, "/a"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if got := group1(t, s, "/a"); !got.WindowEnd.IsZero() {
+		t.Errorf("window %+v", got)
+	}
+}
+
+func TestTheSecondPassOfMappingsComesSoon(t *testing.T) {
+	m := newMappings()
+	m.add(1, "/a", 100, 10)
+	s := newMappingSampler(t, m)
+	g := s.groups["/a"]
+	for i, tc := range []struct{ interval, want time.Duration }{
+		{time.Minute, firstMappingWindow}, {time.Minute, time.Minute},
+	} {
+		g.entry.Interval = tc.interval
+		g.due = time.Now()
+		s.pass(t.Context(), g)
+		if got := time.Until(g.due); got > tc.want || got < tc.want-5*time.Second {
+			t.Errorf("pass %d: the next is due in %v, want %v", i, got, tc.want)
+		}
+	}
+	if g.entry.Interval = time.Second; s.nextAfter(g, true) != time.Second {
+		t.Error("a short interval was made longer")
+	}
+}

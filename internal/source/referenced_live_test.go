@@ -1,0 +1,312 @@
+package source
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/process"
+)
+
+// A toucher is a child process that has touched all of an area and goes on to
+// touch the first quarter of it.
+type toucher struct {
+	t      *testing.T
+	pid    int
+	start  uint64 // of the area
+	rounds *bufio.Scanner
+}
+
+const touchEnv = "MGLRU_TEST_TOUCH"
+
+// startToucher starts one. Kind is "anon", "huge", "shmem" or the path of a file.
+func startToucher(t *testing.T, kind string, size int) *toucher {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("NOT TESTED: needs root, to clear the accessed bits of other processes")
+	}
+	if _, err := os.Stat("/proc/self/clear_refs"); err != nil {
+		t.Skip("NOT TESTED: needs a kernel with CONFIG_PROC_PAGE_MONITOR: ", err)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestTouch$") //nolint:noctx // its end is that of its input
+	cmd.Env = append(os.Environ(), touchEnv+"="+fmt.Sprint(size, " ", kind), "GOMAXPROCS=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &toucher{t: t, pid: cmd.Process.Pid, rounds: bufio.NewScanner(out)}
+	if !w.rounds.Scan() {
+		t.Fatal("the child ended early")
+	}
+	if _, err := fmt.Sscanf(w.rounds.Text(), "at %x", &w.start); err != nil {
+		t.Fatalf("%q: %v", w.rounds.Text(), err)
+	}
+	return w
+}
+
+// round waits until a whole round of touches has begun and ended.
+func (w *toucher) round() {
+	w.t.Helper()
+	// One line may be of a round that is over, the next of one under way.
+	for range 3 {
+		if !w.rounds.Scan() {
+			w.t.Fatal("the child ended early")
+		}
+	}
+}
+
+// TestTouch is the child. It ends with its standard input.
+func TestTouch(t *testing.T) {
+	arg := os.Getenv(touchEnv)
+	if arg == "" {
+		t.Skip("this is a process for other tests")
+	}
+	var size int
+	var kind string
+	if _, err := fmt.Sscan(arg, &size, &kind); err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(end)
+	}()
+	mem := touchedArea(t, size, kind)
+	var sum byte
+	for i := 0; i < len(mem); i += heat.PageSize {
+		sum += mem[i]
+		if !strings.HasPrefix(kind, "/") {
+			mem[i] = 1
+		}
+	}
+	fmt.Printf("at %x\n", uintptr(unsafe.Pointer(&mem[0])))
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-end:
+			return
+		case <-tick.C:
+		}
+		for i := 0; i < len(mem)/4; i += heat.PageSize {
+			sum += mem[i]
+		}
+		// The parent may have gone without closing anything.
+		if _, err := fmt.Println("round", sum&1); err != nil {
+			return
+		}
+	}
+}
+
+// touchedArea maps an area aligned to a region.
+func touchedArea(t *testing.T, size int, kind string) []byte {
+	t.Helper()
+	fd, flags, prot := -1, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, unix.PROT_READ|unix.PROT_WRITE
+	var err error
+	switch kind {
+	case "anon", "huge":
+	case "shmem":
+		flags = unix.MAP_SHARED
+		if fd, err = unix.MemfdCreate("touched", unix.MFD_CLOEXEC); err == nil {
+			err = unix.Ftruncate(fd, int64(size)+heat.RegionSize)
+		}
+	default:
+		flags, prot = unix.MAP_PRIVATE, unix.PROT_READ
+		fd, err = unix.Open(kind, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := unix.Mmap(fd, 0, size+heat.RegionSize, prot, flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if off := uintptr(unsafe.Pointer(&mem[0])) % heat.RegionSize; off != 0 {
+		mem = mem[heat.RegionSize-off:]
+	}
+	mem = mem[:size]
+	advice := unix.MADV_NOHUGEPAGE
+	if kind == "huge" {
+		advice = unix.MADV_HUGEPAGE
+	}
+	if err := unix.Madvise(mem, advice); err != nil {
+		t.Log("madvise:", err)
+	}
+	return mem
+}
+
+// TestQuarterIsHot looks at the one mapping which the child touches, and wants
+// it exact to the page.
+func TestQuarterIsHot(t *testing.T) {
+	const size = 256 << 20
+	onDisk := filepath.Join(t.TempDir(), "touched")
+	for _, tc := range []struct {
+		kind string
+		typ  heat.Type
+	}{{"anon", heat.Anon}, {"huge", heat.Anon}, {"shmem", heat.Shmem}, {onDisk, heat.File}} {
+		t.Run(filepath.Base(tc.kind), func(t *testing.T) {
+			if tc.kind == onDisk {
+				f, err := os.Create(onDisk)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.CopyN(f, zeros{}, size+heat.RegionSize); err != nil {
+					t.Fatal(err)
+				}
+				// Dirty pages are written back meanwhile otherwise.
+				if err := f.Sync(); err != nil {
+					t.Fatal(err)
+				}
+				f.Close()
+			}
+			w := startToucher(t, tc.kind, size)
+			reader := process.NewMappingReader(process.NewFS("/proc"), []int{0})
+			rec := newReclaim("/proc", "/sys")
+			look := func() []process.Mapping {
+				all, err := reader.Read(w.pid)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var area []process.Mapping
+				for _, m := range all {
+					if m.Start < w.start+size && m.End > w.start {
+						area = append(area, m)
+					}
+				}
+				return area
+			}
+			before, err := rec.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := remember(look(), nil)
+			if err := reader.ClearRefs(w.pid); err != nil {
+				t.Fatal(err)
+			}
+			w.round()
+			maps := look()
+			after, err := rec.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			j := judge{before: kept, lost: rec.lost(before, after)}
+			got := j.window(maps)
+			want := heat.Area{Type: tc.typ, Hot: size / 4, Cold: size * 3 / 4, Resident: size}
+			if j.lost > 0 {
+				t.Skipf("NOT TESTED: the machine reclaims memory: %+v", got.Areas)
+			}
+			if len(got.Areas) != 1 || !sameBytes(got.Areas[0], want) {
+				t.Errorf("areas %+v, want %+v", got.Areas, want)
+			}
+		})
+	}
+}
+
+func sameBytes(a, b heat.Area) bool {
+	return a.Node == b.Node && a.Type == b.Type && a.Hot == b.Hot && a.Warm == b.Warm && a.Cold == b.Cold &&
+		a.Unobserved == b.Unobserved && a.Resident == b.Resident
+}
+
+// zeros reads as zeros without end.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+// TestObserveAProcess is the source as it is used, over a process that has 1 GiB
+// and touches 256 MiB.
+func TestObserveAProcess(t *testing.T) {
+	const size = 1 << 30
+	w := startToucher(t, "anon", size)
+	nodes, err := process.LoadNodeMap("/proc", "/sys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewReferenced("/proc", "/sys", nodes.Nodes())
+	fs := process.NewFS("/proc")
+	p, err := fs.Identify(w.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hot, cold, unobserved [3]uint64
+	for i := range hot {
+		begin := time.Now()
+		win, err := r.Observe(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		took := time.Since(begin)
+		rollup, err := fs.Rollup(w.pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := diff(win.Resident(), rollup.Resident()); d > size/100 {
+			t.Errorf("%d bytes are resident, smaps_rollup has %d", win.Resident(), rollup.Resident())
+		}
+		for _, a := range win.Areas {
+			if a.Type == heat.Anon {
+				hot[i] += a.Hot + a.Warm
+				cold[i] += a.Cold
+				unobserved[i] += a.Unobserved
+			}
+			if a.Hot+a.Warm+a.Cold+a.Unobserved != a.Resident {
+				t.Errorf("area %+v does not add up", a)
+			}
+		}
+		t.Logf("pass %d took %v: hot %d, cold %d, unobserved %d KiB; skips %v", i, took, hot[i]>>10, cold[i]>>10, unobserved[i]>>10, win.Skips)
+		w.round()
+	}
+	if hot[0] != 0 || cold[0] != 0 {
+		t.Errorf("the first pass found %d bytes hot and %d cold", hot[0], cold[0])
+	}
+	for i := 1; i < len(hot); i++ {
+		if d := diff(hot[i], size/4); d > size/4/100 {
+			t.Errorf("pass %d: %d bytes are hot, want %d ± 1 %%", i, hot[i], size/4)
+		}
+		// The race detector's own memory is cold as well.
+		if cold[i] < size*3/4*99/100 || cold[i] > size*3/4*105/100 {
+			t.Errorf("pass %d: %d bytes are cold and %d unobserved, want %d cold", i, cold[i], unobserved[i], size*3/4)
+		}
+	}
+}
+
+func diff(a, b uint64) uint64 { return max(a, b) - min(a, b) }
+
+// TestKcmpVM asks about processes that do not share their memory, and about one
+// that does with itself.
+func TestKcmpVM(t *testing.T) {
+	self, err := kcmpVM(os.Getpid(), os.Getpid())
+	if err != nil {
+		t.Skip("NOT TESTED: no kcmp here: ", err)
+	}
+	parent, err := kcmpVM(os.Getpid(), os.Getppid())
+	if err != nil && os.Geteuid() != 0 {
+		t.Skip("NOT TESTED: may not ask about our parent: ", err)
+	}
+	if !self || parent || err != nil {
+		t.Errorf("we share our memory with ourselves: %v, with our parent: %v (%v)", self, parent, err)
+	}
+}

@@ -1,0 +1,568 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/process"
+)
+
+const pg = heat.PageSize
+
+// anon makes a mapping of memory without a file from page start on, with sizes
+// in pages.
+func anon(start, size, rss, referenced uint64) process.Mapping {
+	return process.Mapping{VMA: process.VMA{Start: start * pg, End: (start + size) * pg, Perms: [4]byte{'r', 'w', '-', 'p'}},
+		Rss: rss * pg, Referenced: referenced * pg, Anonymous: rss * pg, FileType: heat.File}
+}
+
+// file makes a shared mapping of a file in the same way.
+func file(start, size, rss, referenced uint64) process.Mapping {
+	m := anon(start, size, rss, referenced)
+	m.Perms[3], m.Name, m.Inode, m.Anonymous = 's', "/srv/f", 9, 0
+	return m
+}
+
+func with(m process.Mapping, f func(m *process.Mapping)) process.Mapping { f(&m); return m }
+
+func TestJudge(t *testing.T) {
+	type area struct {
+		Node                       int
+		Type                       heat.Type
+		Hot, Cold, Unobserved, Rss uint64
+	}
+	for _, tc := range []struct {
+		name        string
+		before, now []process.Mapping
+		judge       judge
+		want        []area
+		skips       []string
+	}{
+		{"what was referenced is hot, the rest cold",
+			[]process.Mapping{anon(16, 32, 20, 0)}, []process.Mapping{anon(16, 32, 20, 5)}, judge{},
+			[]area{{0, heat.Anon, 5, 15, 0, 20}}, nil},
+		{"a mapping that is new is unobserved",
+			nil, []process.Mapping{anon(16, 32, 20, 5), file(64, 8, 8, 0)}, judge{},
+			[]area{{0, heat.Anon, 0, 0, 20, 20}, {0, heat.File, 0, 0, 8, 8}}, nil},
+		{"another file at the same place is new",
+			[]process.Mapping{anon(64, 8, 8, 0)}, []process.Mapping{file(64, 8, 8, 3)}, judge{},
+			[]area{{0, heat.File, 0, 0, 8, 8}}, nil},
+		{"anonymous memory grows by young pages",
+			[]process.Mapping{anon(16, 32, 10, 0)}, []process.Mapping{anon(16, 32, 16, 9)}, judge{},
+			[]area{{0, heat.Anon, 3, 7, 6, 16}}, nil},
+		{"a file's pages may be mapped old",
+			[]process.Mapping{file(16, 32, 10, 0)}, []process.Mapping{file(16, 32, 12, 5)}, judge{},
+			[]area{{0, heat.File, 3, 5, 4, 12}}, nil},
+		{"pages that swapoff brought back are old",
+			[]process.Mapping{with(anon(16, 32, 10, 0), func(m *process.Mapping) { m.Swap = 4 * pg })}, []process.Mapping{anon(16, 32, 14, 5)}, judge{},
+			[]area{{0, heat.Anon, 1, 5, 8, 14}}, nil},
+		{"memory that shrinks stays known",
+			[]process.Mapping{anon(16, 32, 10, 0)}, []process.Mapping{anon(16, 32, 6, 2)}, judge{},
+			[]area{{0, heat.Anon, 2, 4, 0, 6}}, nil},
+		{"a mapping cut in two may have had its pages in either part",
+			[]process.Mapping{anon(16, 32, 20, 0)}, []process.Mapping{anon(16, 16, 10, 3), anon(32, 16, 10, 10)}, judge{},
+			// At least 4 of the 20 were in each half; the rest may be new.
+			[]area{{0, heat.Anon, 4, 4, 12, 20}}, nil},
+		{"mappings that were joined are known together",
+			[]process.Mapping{anon(16, 16, 10, 0), anon(32, 16, 10, 0)}, []process.Mapping{anon(16, 32, 20, 3)}, judge{},
+			[]area{{0, heat.Anon, 3, 17, 0, 20}}, nil},
+		{"a file's pages and copies of them cannot be told apart",
+			[]process.Mapping{with(file(16, 32, 20, 0), func(m *process.Mapping) { m.Perms[3] = 'p' })},
+			[]process.Mapping{with(file(16, 32, 20, 4), func(m *process.Mapping) { m.Perms[3] = 'p'; m.Anonymous = 5 * pg })}, judge{},
+			// 16 are cold, so 11 of the 15 are the file's, and one of the 5 is a copy.
+			[]area{{0, heat.Anon, 0, 1, 4, 5}, {0, heat.File, 0, 11, 4, 15}}, nil},
+		{"hugetlb is unobserved",
+			[]process.Mapping{file(512, 512, 0, 0)},
+			[]process.Mapping{with(file(512, 512, 0, 0), func(m *process.Mapping) { m.PrivateHugetlb, m.SharedHugetlb = 512*pg, 1024*pg })}, judge{},
+			[]area{{0, heat.Anon, 0, 0, 512, 512}, {0, heat.File, 0, 0, 1024, 1024}}, nil},
+		{"special mappings are unobserved",
+			[]process.Mapping{file(16, 8, 8, 0)}, []process.Mapping{with(file(16, 8, 8, 2), func(m *process.Mapping) { m.Special = true })}, judge{},
+			[]area{{0, heat.File, 0, 0, 8, 8}}, nil},
+		{"shmem and nodes",
+			[]process.Mapping{file(16, 8, 8, 0), anon(64, 8, 4, 0)},
+			[]process.Mapping{
+				with(file(16, 8, 8, 2), func(m *process.Mapping) { m.FileType, m.Node = heat.Shmem, 1 }),
+				with(anon(64, 8, 4, 1), func(m *process.Mapping) { m.Node = -1 }),
+			}, judge{},
+			[]area{{1, heat.Shmem, 2, 6, 0, 8}, {-1, heat.Anon, 1, 3, 0, 4}}, nil},
+		{"reclaim may have cleared that much",
+			[]process.Mapping{anon(16, 32, 20, 0), anon(64, 32, 20, 0), file(128, 8, 4, 0)},
+			[]process.Mapping{anon(16, 32, 20, 15), anon(64, 32, 20, 5), file(128, 8, 4, 4)}, judge{lost: 8 * pg},
+			[]area{{0, heat.Anon, 20, 12, 8, 40}, {0, heat.File, 4, 0, 0, 4}}, []string{skipReclaim}},
+		{"reclaim may have cleared all",
+			[]process.Mapping{anon(16, 32, 20, 0)}, []process.Mapping{anon(16, 32, 20, 15)}, judge{lost: math.MaxUint64},
+			[]area{{0, heat.Anon, 15, 0, 5, 20}}, []string{skipReclaim}},
+		{"DAMON matters for what others map",
+			[]process.Mapping{anon(16, 32, 20, 0), file(64, 32, 20, 0)},
+			[]process.Mapping{anon(16, 32, 20, 5), with(file(64, 32, 20, 5), func(m *process.Mapping) { m.SharedRss = 12 * pg })}, judge{walkers: true},
+			[]area{{0, heat.Anon, 5, 15, 0, 20}, {0, heat.File, 5, 3, 12, 20}}, []string{skipWalker}},
+		{"a guest's accesses are not seen",
+			[]process.Mapping{anon(16, 32, 20, 0)}, []process.Mapping{anon(16, 32, 20, 5)}, judge{guest: true},
+			[]area{{0, heat.Anon, 5, 0, 15, 20}}, []string{skipGuest}},
+		{"numbers that cannot be",
+			[]process.Mapping{anon(16, 32, 20, 0)}, []process.Mapping{with(anon(16, 32, 10, 50), func(m *process.Mapping) { m.Anonymous = 99 * pg; m.SharedRss = 99 * pg })},
+			judge{walkers: true}, []area{{0, heat.Anon, 10, 0, 0, 10}}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			j := tc.judge
+			j.before = remember(tc.before, nil)
+			w := j.window(tc.now)
+			var got []area
+			for _, a := range w.Areas {
+				got = append(got, area{a.Node, a.Type, a.Hot / pg, a.Cold / pg, a.Unobserved / pg, a.Resident / pg})
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("pages (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.skips, w.Skips); diff != "" {
+				t.Errorf("skips (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSwappedSharedMemoryIsNoProcesss(t *testing.T) {
+	j := judge{}
+	w := j.window([]process.Mapping{
+		with(anon(16, 8, 0, 0), func(m *process.Mapping) { m.Swap = 3 * pg }),
+		with(file(32, 8, 0, 0), func(m *process.Mapping) { m.Swap, m.FileType = 4*pg, heat.Shmem }),
+	})
+	if w.SwappedBytes != 3*pg {
+		t.Errorf("%d bytes are swapped, want those of 3 pages", w.SwappedBytes)
+	}
+}
+
+// A modelPage is a page of a process as the kernel knows it, and what is true.
+type modelPage struct {
+	young   bool // the accessed bit
+	watched bool // it was there when the bits were last cleared
+	touched bool // since then
+}
+
+// TestNothingIsWronglyCold lets a model process map, unmap, cut, join, touch,
+// fault, free, be reclaimed and brought back from swap at random, and compares
+// what the judge says with what is true of its pages: none that was touched is
+// cold, nor one that is new, unless pages can be new and old at once and come in
+// exchange for others.
+func TestNothingIsWronglyCold(t *testing.T) {
+	const space = 400 // pages
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		newIsOld := seed%2 == 1
+		pages := map[uint64]*modelPage{} // resident, by number
+		swap := map[uint64]bool{}
+		owner := make([]int, space) // of each page of the address space; 0 is a hole, odd mappings are files
+		cuts := map[uint64]bool{}   // where one mapping ends and its twin begins
+		var before []process.Mapping
+		next := 0
+		list := func() []process.Mapping {
+			var out []process.Mapping
+			for p := range uint64(space) {
+				id := owner[p]
+				if id == 0 {
+					continue
+				}
+				if n := len(out); n == 0 || p == 0 || owner[p-1] != id || cuts[p] {
+					m := anon(p, 0, 0, 0)
+					if id%2 == 1 {
+						m = file(p, 0, 0, 0)
+						m.Inode = uint64(id)
+					}
+					out = append(out, m)
+				}
+				m := &out[len(out)-1]
+				m.End += pg
+				if swap[p] {
+					m.Swap += pg
+				}
+				if q := pages[p]; q != nil {
+					m.Rss += pg
+					if id%2 == 0 {
+						m.Anonymous += pg
+					}
+					if q.young {
+						m.Referenced += pg
+					}
+				}
+			}
+			return out
+		}
+		for round := range 6 {
+			lost := uint64(0)
+			for range 60 {
+				from := rng.Uint64N(space)
+				to := min(space, from+1+rng.Uint64N(60))
+				switch op := rng.IntN(9); op {
+				case 0: // map
+					next++
+					for p := from; p < to; p++ {
+						owner[p] = next
+						delete(pages, p)
+						delete(swap, p)
+					}
+				case 1: // unmap
+					if rng.IntN(3) > 0 {
+						break
+					}
+					for p := from; p < to; p++ {
+						owner[p] = 0
+						delete(pages, p)
+						delete(swap, p)
+					}
+				case 2:
+					cuts[from] = true
+				case 3:
+					clear(cuts)
+				case 4, 5: // touch, fault
+					for p := from; p < to; p++ {
+						if owner[p] == 0 {
+							continue
+						}
+						if pages[p] == nil {
+							pages[p] = &modelPage{}
+						}
+						pages[p].young, pages[p].touched = true, true
+						delete(swap, p)
+					}
+				case 6: // fault-around may map a file's pages old, and swapoff anonymous ones
+					if !newIsOld {
+						break
+					}
+					for p := from; p < to; p++ {
+						if owner[p] != 0 && pages[p] == nil && (owner[p]%2 == 1 || swap[p]) {
+							pages[p] = &modelPage{}
+							delete(swap, p)
+						}
+					}
+				case 7: // reclaim looks at a page, and may take it
+					if q := pages[from]; q != nil {
+						q.young = false
+						lost++
+						if rng.IntN(2) == 0 {
+							delete(pages, from)
+							swap[from] = owner[from]%2 == 0
+							if !swap[from] {
+								delete(swap, from)
+							}
+						}
+					}
+				case 8: // free
+					if rng.IntN(3) > 0 {
+						break
+					}
+					for p := from; p < to; p++ {
+						delete(pages, p)
+					}
+				}
+			}
+			now := list()
+			j := judge{before: remember(before, nil), lost: lost * pg}
+			w := j.window(slices.Clone(now))
+			var resident, cold [heat.NumTypes]uint64
+			for p, q := range pages {
+				typ := heat.Anon
+				if owner[p]%2 == 1 {
+					typ = heat.File
+				}
+				resident[typ] += pg
+				if !q.touched && (q.watched || newIsOld) {
+					cold[typ] += pg
+				}
+			}
+			for _, a := range w.Areas {
+				if a.Resident != resident[a.Type] || a.Hot+a.Warm+a.Cold+a.Unobserved != a.Resident {
+					t.Fatalf("seed %d round %d: %d pages are resident: %+v", seed, round, resident[a.Type]/pg, a)
+				}
+				if a.Cold > cold[a.Type] {
+					t.Fatalf("seed %d round %d: %d pages of type %v read cold, %d are\nbefore %+v\nnow %+v", seed, round, a.Cold/pg, a.Type, cold[a.Type]/pg, before, now)
+				}
+			}
+			for _, q := range pages {
+				*q = modelPage{watched: true}
+			}
+			before = now
+		}
+	}
+}
+
+func TestParseReclaimed(t *testing.T) {
+	const text = `nr_free_pages 3
+allocstall_normal 2
+allocstall_movable 3
+pgdeactivate 10
+pgrefill 20
+pgscan_kswapd 100
+pgscan_direct 50
+pgscan_khugepaged 1
+pgscan_proactive 2
+pgscan_direct_throttle 1000
+pgscan_zone_reclaim_success 1000
+pgscan_anon 60
+pgscan_file 94
+pgmigrate_success 7
+pageoutrun 4
+`
+	for name, tc := range map[string]struct {
+		text  string
+		ages  bool
+		want  reclaimed
+		wrong bool
+	}{
+		"by what was scanned":          {text, false, reclaimed{pages: 184, runs: 9}, false},
+		"migration ages":               {text, true, reclaimed{pages: 191, runs: 9}, false},
+		"by who scanned, before 5.8":   {strings.ReplaceAll(strings.ReplaceAll(text, "pgscan_anon", "x"), "pgscan_file", "x"), false, reclaimed{pages: 183, runs: 9}, false},
+		"by zone, before 4.8":          {"pgscan_kswapd_dma 1\npgscan_kswapd_normal 2\npgrefill_normal 4\npgdeactivate 8\n", false, reclaimed{pages: 15}, false},
+		"no counter":                   {"nr_free_pages 3\n", false, reclaimed{}, true},
+		"a counter that has no number": {"pgrefill x\n", false, reclaimed{}, true},
+	} {
+		got, err := parseReclaimed([]byte(tc.text), tc.ages)
+		if (err != nil) != tc.wrong || got != tc.want {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, tc.want)
+		}
+	}
+}
+
+func FuzzParseReclaimed(f *testing.F) {
+	f.Add([]byte("pgscan_anon 60\npgscan_direct 18446744073709551615\npgrefill 1\n"))
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = parseReclaimed(b, true) })
+}
+
+func TestReclaimLost(t *testing.T) {
+	for name, tc := range map[string]struct {
+		lruGen      string
+		before, now reclaimed
+		want        uint64
+	}{
+		"nothing was reclaimed":       {"", reclaimed{5, 5}, reclaimed{5, 5}, 0},
+		"so many pages":               {"", reclaimed{5, 5}, reclaimed{8, 5}, 3 * pg},
+		"it ran and found nothing":    {"", reclaimed{5, 5}, reclaimed{5, 6}, 0},
+		"MGLRU is off":                {"0x0000\n", reclaimed{5, 5}, reclaimed{8, 5}, 3 * pg},
+		"MGLRU clears and counts not": {"0x0007\n", reclaimed{5, 5}, reclaimed{5, 6}, math.MaxUint64},
+		"MGLRU was idle":              {"0x0007\n", reclaimed{5, 5}, reclaimed{5, 5}, 0},
+		"counters that went back":     {"", reclaimed{5, 5}, reclaimed{4, 5}, 0},
+	} {
+		path := filepath.Join(t.TempDir(), "enabled")
+		if tc.lruGen != "" {
+			if err := os.WriteFile(path, []byte(tc.lruGen), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := reclaim{lruGen: path}
+		if got := r.lost(tc.before, tc.now); got != tc.want {
+			t.Errorf("%s: %d bytes, want %d", name, got, tc.want)
+		}
+	}
+}
+
+// A fakeProc is a /proc of our own, of processes with one mapping each.
+type fakeProc struct {
+	t   *testing.T
+	dir string
+}
+
+func newFakeProc(t *testing.T) *fakeProc {
+	f := &fakeProc{t, t.TempDir()}
+	f.write("vmstat", "pgscan_anon 0\npgscan_file 0\n")
+	return f
+}
+
+func (f *fakeProc) write(name, text string) {
+	f.t.Helper()
+	path := filepath.Join(f.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// process makes a process, which has been cleared never.
+func (f *fakeProc) process(tgid, rss, referenced int) {
+	f.write(fmt.Sprint(tgid, "/smaps"), fmt.Sprintf("00010000-00090000 rw-p 00000000 00:00 0\nRss: %d kB\nReferenced: %d kB\nAnonymous: %d kB\n", rss, referenced, rss))
+	f.write(fmt.Sprint(tgid, "/clear_refs"), "")
+}
+
+// cleared tells whether a process has been cleared since it was made.
+func (f *fakeProc) cleared(tgid int) bool {
+	b, err := os.ReadFile(filepath.Join(f.dir, fmt.Sprint(tgid, "/clear_refs")))
+	return err == nil && string(b) == "1"
+}
+
+func (f *fakeProc) source() *Referenced {
+	r := NewReferenced(f.dir, f.t.TempDir(), []int{0})
+	r.sameMemory = func(int, int) (bool, error) { return false, nil }
+	return r
+}
+
+func proc(tgid int, image uint64) heat.Process {
+	return heat.Process{ProcessID: heat.ProcessID{TGID: tgid, Start: uint64(tgid), Image: image}}
+}
+
+// observe returns hot, cold and unobserved kB.
+func observe(t *testing.T, r *Referenced, p heat.Process) [3]uint64 {
+	t.Helper()
+	w, err := r.Observe(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(w.Areas) != 1 {
+		t.Fatalf("%d areas", len(w.Areas))
+	}
+	a := w.Areas[0]
+	return [3]uint64{a.Hot / 1024, a.Cold / 1024, a.Unobserved / 1024}
+}
+
+func TestObserve(t *testing.T) {
+	f := newFakeProc(t)
+	r := f.source()
+	p := proc(7, 1)
+	expect := func(what string, referenced int, want [3]uint64) {
+		t.Helper()
+		f.process(7, 100, referenced)
+		if got := observe(t, r, p); got != want {
+			t.Errorf("%s: hot, cold, unobserved are %v, want %v", what, got, want)
+		}
+		if !f.cleared(7) {
+			t.Errorf("%s: was not cleared", what)
+		}
+	}
+	expect("first", 100, [3]uint64{0, 0, 100})
+	expect("second", 20, [3]uint64{20, 80, 0})
+	f.write("vmstat", "pgscan_anon 2\npgscan_file 1\n")
+	expect("while reclaim looks at 3 pages", 20, [3]uint64{20, 68, 12})
+	expect("after it", 20, [3]uint64{20, 80, 0})
+	p.Image = 2
+	expect("after exec", 20, [3]uint64{0, 0, 100})
+	p.Start = 8
+	expect("after its pid was reused", 20, [3]uint64{0, 0, 100})
+	expect("again", 20, [3]uint64{20, 80, 0})
+	if _, err := r.Watch(nil, []int{7}); err != nil {
+		t.Fatal(err)
+	}
+	expect("after it was not watched", 20, [3]uint64{0, 0, 100})
+	if err := os.RemoveAll(filepath.Join(f.dir, "7")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Observe(p); !errors.Is(err, process.ErrGone) {
+		t.Errorf("after its end: %v", err)
+	}
+	if len(r.procs) != 0 || len(r.images) != 0 {
+		t.Errorf("a process that is gone is still known")
+	}
+}
+
+func TestAnAddressSpaceIsClearedForOneProcessOnly(t *testing.T) {
+	f := newFakeProc(t)
+	r := f.source()
+	same := true
+	r.sameMemory = func(a, b int) (bool, error) {
+		if a == 9 || b == 9 {
+			return false, nil
+		}
+		return same, nil
+	}
+	for _, tgid := range []int{7, 8, 9} {
+		f.process(tgid, 100, 20)
+	}
+	observe(t, r, proc(7, 1))
+	observe(t, r, proc(9, 1))
+	if !f.cleared(9) {
+		t.Error("a process with a copy of the address space was not cleared")
+	}
+	w, err := r.Observe(proc(8, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.cleared(8) || w.Areas[0].Unobserved != 100<<10 {
+		t.Errorf("cleared %v, %+v", f.cleared(8), w)
+	}
+	if diff := cmp.Diff([]string{skipShared}, w.Skips); diff != "" {
+		t.Errorf("skips (-want +got):\n%s", diff)
+	}
+	if got := observe(t, r, proc(7, 1)); got != [3]uint64{20, 80, 0} {
+		t.Errorf("the owner has %v", got)
+	}
+	if got := observe(t, r, proc(8, 1)); got != [3]uint64{0, 0, 100} || f.cleared(8) {
+		t.Errorf("the other has %v", got)
+	}
+	if _, err := r.Watch(nil, []int{7}); err != nil {
+		t.Fatal(err)
+	}
+	observe(t, r, proc(8, 1))
+	if !f.cleared(8) {
+		t.Error("it was not cleared after the owner's end")
+	}
+	// exec makes an address space of its own.
+	same = false
+	f.process(8, 100, 20)
+	observe(t, r, proc(8, 5))
+	if !f.cleared(8) {
+		t.Error("it was not cleared after exec")
+	}
+}
+
+func TestWithoutKcmpAForkWaitsForAPass(t *testing.T) {
+	f := newFakeProc(t)
+	r := f.source()
+	r.sameMemory = func(int, int) (bool, error) { return false, unix.ENOSYS }
+	f.process(7, 100, 20)
+	f.process(8, 100, 20)
+	observe(t, r, proc(7, 1))
+	observe(t, r, proc(8, 1))
+	if f.cleared(8) {
+		t.Error("cleared, although it may be a child of vfork")
+	}
+	observe(t, r, proc(8, 1))
+	if !f.cleared(8) {
+		t.Error("not cleared, although it has had a pass to execute a program")
+	}
+}
+
+func TestReferencedRequirements(t *testing.T) {
+	f := newFakeProc(t)
+	met := func() (out []bool) {
+		for _, r := range referencedRequirements(f.dir, t.TempDir()) {
+			out = append(out, r.Met)
+			if !r.Met && (r.Repair == "" || r.Detail == "") || r.Met && (r.Repair != "" || r.Detail == "") {
+				t.Errorf("requirement %+v", r)
+			}
+		}
+		return out
+	}
+	if diff := cmp.Diff([]bool{false, false, false, false, false}, met()); diff != "" {
+		t.Errorf("nothing is there (-want +got):\n%s", diff)
+	}
+	f.write("self/clear_refs", "")
+	f.write("self/smaps", "")
+	f.write("self/status", "Name:\tx\nCapEff:\t0000000000080002\n")
+	f.write("7/smaps", "")
+	f.write("self/mountinfo", fmt.Sprintf("35 31 0:32 / %s rw,relatime - cgroup cgroup rw,memory\n", f.dir))
+	f.write("zoneinfo", "Node 0, zone   Normal\n        spanned  100\n        present  100\n  start_pfn:           1\n")
+	if diff := cmp.Diff([]bool{true, true, true, true, true}, met()); diff != "" {
+		t.Errorf("all is there (-want +got):\n%s", diff)
+	}
+	f.write("self/status", "Name:\tx\nCapEff:\t0000000000000002\n")
+	if r := othersRequirement(f.dir); r.Met || r.Detail != "we lack CAP_SYS_PTRACE" {
+		t.Errorf("without the capability: %+v", r)
+	}
+	f.write("zoneinfo", "Node 0, zone   Normal\n        spanned  100\n        present  100\n  start_pfn:           1\nNode 1, zone   Normal\n        spanned  100\n        present  100\n  start_pfn:           200\n")
+	if r := nodesRequirement(f.dir, t.TempDir()); r.Met {
+		t.Errorf("two nodes and no numa_maps: %+v", r)
+	}
+	f.write("self/numa_maps", "")
+	if r := nodesRequirement(f.dir, t.TempDir()); !r.Met {
+		t.Errorf("two nodes and numa_maps: %+v", r)
+	}
+}
