@@ -84,7 +84,7 @@ var ErrUnknownMemcg = errors.New("memcg is not sampled")
 
 // Pass runs one pass of a memcg now, whatever the schedule says, and returns
 // the CPU time it used. Run calls it; tests may, if Run does not run.
-func (s *Sampler) Pass(ctx context.Context, path string) (time.Duration, error) {
+func (s *Sampler) Pass(ctx context.Context, path string) (used time.Duration, err error) {
 	s.mu.RLock()
 	g := s.groups[path]
 	s.mu.RUnlock()
@@ -94,15 +94,18 @@ func (s *Sampler) Pass(ctx context.Context, path string) (time.Duration, error) 
 	// CPU time is the thread's: stay on one.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	begin, cpu := time.Now(), threadTime()
-	err := s.runPass(ctx, g)
-	used := threadTime() - cpu
+	if s.deps.Ended != nil {
+		defer func() { s.deps.Ended(path, err) }()
+	}
+	begin, cpu := s.deps.Now(), threadTime()
+	err = s.runPass(ctx, g)
+	used = threadTime() - cpu
 	if errors.Is(err, errIdle) {
 		return used, nil
 	}
 	g.mu.Lock()
 	g.stats.Passes++
-	g.observeDuration(time.Since(begin))
+	g.observeDuration(s.deps.Now().Sub(begin))
 	if err != nil && ctx.Err() == nil {
 		g.stats.Failures[reason(err)]++
 	}
@@ -219,7 +222,7 @@ func (s *Sampler) publishWindow(g *group, series []heat.Series, err error) error
 		s.deps.Log.Error("A window is not published, because its numbers do not add up", "memcg", g.path, "err", err)
 		return errors.Join(errInternal, err)
 	}
-	g.last = heat.MemcgSnapshot{Path: g.path, WindowEnd: time.Now(), WindowPasses: passes, Series: series}
+	g.last = heat.MemcgSnapshot{Path: g.path, WindowEnd: s.deps.Now(), WindowPasses: passes, Series: series}
 	return nil
 }
 

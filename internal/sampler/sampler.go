@@ -44,6 +44,13 @@ type Deps struct {
 	// Visit is shown each part that is classified as a window ends; nil for
 	// nobody.
 	Visit heat.Visitor
+	// Now is the clock that snapshots tell the time by; nil for time.Now.
+	Now func() time.Time
+	// Ended is called after each pass, once its snapshot is there, with what
+	// Pass returns; nil for nobody.
+	Ended func(memcg string, err error)
+	// Script says what to do when; nil for the schedule.
+	Script Script
 	// Log must not be nil.
 	Log *slog.Logger
 }
@@ -84,6 +91,9 @@ func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
 		owner:   map[int]*group{},
 		groups:  map[string]*group{},
 		missing: map[string]uint64{},
+	}
+	if s.deps.Now == nil {
+		s.deps.Now = time.Now
 	}
 	for i := range cfg.Memcgs {
 		p, err := memcg.CompilePattern(cfg.Memcgs[i].Path)
@@ -148,6 +158,10 @@ func (s *Sampler) Run(ctx context.Context) error {
 			s.deps.Log.Warn("Detaching was not clean", "err", err)
 		}
 	}()
+	if s.deps.Script != nil {
+		s.follow(ctx)
+		return nil
+	}
 	var running sync.WaitGroup
 	defer running.Wait()
 	slots := max(1, s.cfg.Aging.Concurrency)

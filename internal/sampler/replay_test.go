@@ -1,0 +1,521 @@
+package sampler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+	"golang.org/x/sys/unix"
+
+	"mglru_exporter/collector"
+	"mglru_exporter/internal/config"
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/process"
+	"mglru_exporter/internal/recording"
+	"mglru_exporter/internal/source"
+)
+
+// aslr is where an address space begins: no recording may tell.
+const aslr = 0x55d0c3c00000 / heat.RegionSize
+
+// city is a machine where everything happens, at random, again and again the
+// same for the same seed.
+type city struct {
+	*machine
+	rand  *rand.Rand
+	areas map[int][]uint64 // regions by pid
+	skips map[int]bool
+}
+
+func newCity(seed uint64) *city {
+	c := &city{machine: newMachine(), rand: rand.New(rand.NewPCG(seed, 0)), areas: map[int][]uint64{}, skips: map[int]bool{}}
+	for pid := 1; pid <= 6; pid++ {
+		c.born(pid)
+	}
+	c.out.Nodes = 3
+	return c
+}
+
+func (c *city) born(pid int) {
+	c.add(pid, fmt.Sprint("/", pid%3), 100, 10)
+	c.procs[pid].Image = c.rand.Uint64() | 1<<63
+	c.areas[pid] = nil
+	c.grow(pid)
+}
+
+// grow maps some regions, below, among and above those there are.
+func (c *city) grow(pid int) {
+	base := aslr + c.rand.Uint64N(1<<20)
+	for range 1 + c.rand.IntN(4) {
+		c.areas[pid] = append(c.areas[pid], base)
+		base += 1 + c.rand.Uint64N(2)*c.rand.Uint64N(10)
+	}
+	slices.Sort(c.areas[pid])
+	c.areas[pid] = slices.Compact(c.areas[pid])
+}
+
+// happen makes something happen.
+func (c *city) happen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pid := 1 + c.rand.IntN(6)
+	p := c.procs[pid]
+	if p == nil {
+		c.born(pid)
+		return
+	}
+	c.ageErr, c.walkers, c.out.Lost, c.out.LostBy = nil, nil, 0, nil
+	switch c.rand.IntN(16) {
+	case 0:
+		p.Image++
+	case 1:
+		p.Start++
+	case 2:
+		delete(c.procs, pid)
+	case 3:
+		p.cgroup = fmt.Sprint("/", c.rand.IntN(3))
+	case 4:
+		p.silent = !p.silent
+	case 5:
+		p.Comm = fmt.Sprint("c", c.rand.IntN(9))
+	case 6:
+		c.ageErr = &source.Failure{Reason: source.ReasonRaced, Err: unix.EAGAIN}
+	case 7:
+		c.walkers = []string{"damon"}
+	case 8:
+		c.out.Lost, c.out.LostBy = 3, []int{pid}
+	case 9:
+		p.resErr = errors.New("permission denied")
+	case 10:
+		p.resErr = nil
+	case 11:
+		c.refuse[pid] = !c.refuse[pid]
+	case 12:
+		c.cgroups[p.cgroup]++
+	case 13:
+		c.skips[pid] = !c.skips[pid]
+	default:
+		c.grow(pid)
+		p.young = c.rand.IntN(heat.PagesPerRegion)
+	}
+}
+
+func (c *city) Residency(_ context.Context, pid int, res *heat.Residency) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.procs[pid]
+	if p == nil {
+		return process.ErrGone
+	}
+	*res = heat.Residency{}
+	if p.resErr != nil {
+		return p.resErr
+	}
+	res.SwappedPages = uint64(pid)
+	res.Unscanned = []heat.UnscannedPages{{Node: -1, Type: heat.File, Pages: 7}}
+	for i, region := range c.areas[pid] {
+		var anon, shmem heat.Bitmap
+		anon.SetRange(0, p.pages)
+		shmem.SetRange(p.pages, heat.PagesPerRegion)
+		res.Parts = append(res.Parts, heat.ResidentPart{Region: region, Node: int16(i % 2), Pages: anon},
+			heat.ResidentPart{Region: region, Node: 1, Type: heat.Shmem, Pages: shmem})
+	}
+	return nil
+}
+
+func (c *city) Age(ctx context.Context, req source.Request) (source.Outcome, error) {
+	c.mu.Lock()
+	var records []heat.Record
+	for pid := range 7 {
+		p := c.procs[pid]
+		if p == nil || p.cgroup != req.Path || !c.watched[pid] || p.silent {
+			continue
+		}
+		records = append(records, heat.Record{Kind: heat.KindWalk, TGID: pid}, heat.Record{Kind: heat.KindWalk, TGID: pid, Node: 1})
+		for _, region := range c.areas[pid] {
+			r := heat.Record{Kind: heat.KindYoung, TGID: pid, Node: 1, Other: pid == 2, Start: region * heat.RegionSize, End: (region + 1) * heat.RegionSize}
+			r.Anon.SetRange(0, p.young)
+			r.NotAnon.SetRange(p.pages, p.pages+p.young/2)
+			records = append(records, r)
+		}
+		if a := c.areas[pid]; c.skips[pid] {
+			records = append(records, heat.Record{Kind: heat.KindSkip, TGID: pid, Reason: "vma",
+				Start: a[len(a)/2]*heat.RegionSize + 5*heat.PageSize, End: a[len(a)-1]*heat.RegionSize + 77*heat.PageSize})
+		}
+	}
+	out, err := c.out, c.ageErr
+	c.mu.Unlock()
+	c.sink(records)
+	if c.rand.IntN(10) == 0 {
+		c.happen() // before identities are verified
+	}
+	return out, err
+}
+
+const cityConfig = `
+aging: {passes_per_window: 3}
+memcgs:
+  - path: /[01]
+    processes: {min_resident: 0}
+  - path: /2
+    processes: {top: 1, min_resident: 0}
+  - path: /never
+`
+
+// record lives through a story and returns the snapshots after each step.
+func record(t *testing.T, c *city, yaml, file string, addresses bool, steps int) []*heat.Snapshot {
+	t.Helper()
+	return recordFrom(t, c, c, yaml, file, addresses, steps)
+}
+
+func recordFrom(t *testing.T, c *city, src source.Source, yaml, file string, addresses bool, steps int) []*heat.Snapshot {
+	t.Helper()
+	cfg, err := config.Parse("test", []byte(yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := recording.Header{Started: time.Now(), Kernel: "6.1.0", Source: "fake", Granularity: src.Info().Granularity,
+		PassesPerWindow: cfg.Aging.PassesPerWindow, Addresses: addresses, SkipReasons: []string{"vma"}}
+	if m, ok := src.(source.MappingSource); ok {
+		h.SkipReasons = m.SkipReasons()
+	}
+	w, err := recording.NewWriter(f, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := source.NewRecorder(w, h, c, c, src, source.RecorderOptions{Addresses: addresses,
+		Watched: func(path string) bool { return path != "/" }})
+	s, err := New(cfg, rec.Source(), Deps{Cgroups: rec, Processes: rec, Now: rec.Now, Ended: rec.Ended,
+		SkipReasons: h.SkipReasons, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var snaps []*heat.Snapshot
+	for i := range steps {
+		c.happen()
+		if i%5 == 0 {
+			discover(t, s)
+		} else {
+			// What fails is part of the story.
+			_, _ = s.Pass(context.Background(), fmt.Sprint("/", c.rand.IntN(3)))
+		}
+		snaps = append(snaps, s.Snapshot())
+	}
+	if err := rec.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return snaps
+}
+
+// replaying returns a Sampler that plays a file.
+func replaying(t testing.TB, file, yaml string) (*Sampler, *source.Replay) {
+	t.Helper()
+	cfg, err := config.Parse("test", []byte(yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := source.OpenReplay(file, 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	s, err := New(cfg, r.Source(), Deps{Cgroups: r, Processes: r, Now: r.Now, Script: r,
+		SkipReasons: r.Header().SkipReasons, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return s, r
+}
+
+// play does the next step of a replay.
+func play(s *Sampler, r *source.Replay) error {
+	path, at, err := r.Next(context.Background())
+	switch {
+	case err != nil:
+		return err
+	case path == "":
+		_ = s.Discover(at)
+	default:
+		_, _ = s.Pass(context.Background(), path)
+	}
+	return nil
+}
+
+// exposition is /metrics but for what the exporter itself does.
+func exposition(t testing.TB, s *heat.Snapshot) string {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(collector.New(func() *heat.Snapshot { return s }, collector.Options{LabelPID: true, LabelComm: true, MaxSeries: 20_000}))
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, f := range families {
+		if n := f.GetName(); n == "mglru_cpu_seconds_total" {
+			continue
+		}
+		if _, err := expfmt.MetricFamilyToText(&b, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+// TestReplayIsWhatWasRecorded compares each snapshot of a replay with the one
+// that there was when it was recorded.
+func TestReplayIsWhatWasRecorded(t *testing.T) {
+	for seed := range uint64(20) {
+		file := filepath.Join(t.TempDir(), "city.mglru")
+		addresses := seed%2 == 1
+		want := facts(t, record(t, newCity(seed), cityConfig, file, addresses, 120)...)
+		s, r := replaying(t, file, cityConfig)
+		got := facts(t, s.Snapshot())
+		for {
+			err := play(s, r)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, facts(t, s.Snapshot())...)
+		}
+		// A pass that did nothing is not recorded.
+		want, got = slices.Compact(want), slices.Compact(got)
+		if diff := cmp.Diff(want, got[1:]); diff != "" {
+			t.Fatalf("seed %d (-recorded +replayed):\n%.4000s", seed, diff)
+		}
+		tellsAddresses(t, file, addresses)
+	}
+}
+
+// facts are snapshots as JSON, but for who measured and at what cost.
+func facts(t *testing.T, snaps ...*heat.Snapshot) []string {
+	t.Helper()
+	var out []string
+	for _, s := range snaps {
+		c := *s
+		c.Source, c.Self.CPUSeconds, c.Self.BPFMemoryBytes = heat.SourceInfo{}, nil, 0
+		if len(c.Self.OtherWalkers) == 0 {
+			c.Self.OtherWalkers = nil
+		}
+		c.Memcgs = slices.Clone(c.Memcgs)
+		for i := range c.Memcgs {
+			c.Memcgs[i].WindowEnd = c.Memcgs[i].WindowEnd.UTC().Round(0)
+		}
+		text, err := json.MarshalIndent(c, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, string(text))
+	}
+	return out
+}
+
+// tellsAddresses holds a recording to whether it may tell where regions are.
+func tellsAddresses(t *testing.T, file string, want bool) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := recording.NewReader(f, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ev recording.Event
+	in := func(region uint64) bool { return region >= aslr && region < aslr+1<<21 }
+	for {
+		err := r.Next(&ev)
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told, has bool
+		switch ev.Kind {
+		case recording.Part:
+			told, has = in(ev.Part.Region), true
+		case recording.Young, recording.Skip:
+			told, has = in(ev.Record.Start/heat.RegionSize), ev.Record.Start != 0
+		case recording.Identity:
+			if ev.Process.Image >= 1<<62 {
+				t.Fatal("a hash of addresses is in the recording")
+			}
+		}
+		if has && told != want {
+			t.Fatalf("an event of kind %d tells an address: %v, want %v", ev.Kind, told, want)
+		}
+	}
+}
+
+// TestTwoReplaysMakeOneExposition: replay is byte-identical, and a pass that was
+// cut, or a file, costs no more than what was cut.
+func TestTwoReplaysMakeOneExposition(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "city.mglru")
+	snaps := record(t, newCity(7), cityConfig, file, false, 100)
+	want := exposition(t, snaps[len(snaps)-1])
+	for range 2 {
+		s, _ := replaying(t, file, cityConfig)
+		ctx, cancel := context.WithCancel(context.Background())
+		s.deps.Log = slog.New(slog.NewTextHandler(onLine(func(line string) {
+			if strings.Contains(line, "played to its end") {
+				cancel()
+			}
+		}), nil))
+		if err := s.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		got := strings.ReplaceAll(exposition(t, s.Snapshot()), `source="replay"`, `source="fake"`)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("(-recorded +replayed):\n%s", diff)
+		}
+	}
+}
+
+type onLine func(string)
+
+func (f onLine) Write(b []byte) (int, error) {
+	f(string(b))
+	return len(b), nil
+}
+
+// TestReplayOfAPartKeepsWhatWasWhole cuts a recording everywhere.
+func TestReplayOfAPartKeepsWhatWasWhole(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "city.mglru")
+	record(t, newCity(3), cityConfig, file, false, 40)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := played(t, file)
+	cutFile := filepath.Join(dir, "cut.mglru")
+	last := 0
+	for n := 0; n < len(whole); n += 1 + n%41 {
+		if err := os.WriteFile(cutFile, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := source.OpenReplay(cutFile, 0, slog.New(slog.DiscardHandler))
+		if err == nil {
+			_ = r.Close()
+			got := played(t, cutFile)
+			if len(got.facts) < last {
+				t.Fatalf("%d bytes give fewer steps than less gave", n)
+			}
+			last = len(got.facts)
+			if diff := cmp.Diff(all.facts[:last], got.facts, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("%d bytes (-whole +cut):\n%.2000s", n, diff)
+			}
+			err = got.err
+		}
+		if !errors.Is(err, recording.ErrTruncated) || !strings.Contains(err.Error(), "cut.mglru: at byte ") {
+			t.Fatalf("%d of %d bytes: %v", n, len(whole), err)
+		}
+	}
+	if last < len(all.facts)-1 {
+		t.Errorf("%d of %d steps without the last byte", last, len(all.facts))
+	}
+}
+
+type playedTo struct {
+	facts []string
+	err   error
+}
+
+// played plays a file to its end.
+func played(t *testing.T, file string) playedTo {
+	t.Helper()
+	s, r := replaying(t, file, cityConfig)
+	var p playedTo
+	for {
+		if p.err = play(s, r); p.err != nil {
+			return p
+		}
+		p.facts = append(p.facts, facts(t, s.Snapshot())...)
+	}
+}
+
+// TestReplayWithAnotherConfig: thresholds and selection are the replay's own.
+func TestReplayWithAnotherConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "city.mglru")
+	record(t, newCity(1), cityConfig, file, false, 100)
+	s, r := replaying(t, file, "heat: {hot_fraction: 1}\naging: {passes_per_window: 3}\nmemcgs: [{path: /1, processes: {comm: p4, min_resident: 0}}]\n")
+	for play(s, r) == nil {
+		for i := range s.Snapshot().Memcgs {
+			if err := s.Snapshot().Memcgs[i].Check(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, m := range s.Snapshot().Memcgs {
+		if m.Path != "/1" {
+			t.Errorf("memcg %s is not in the config", m.Path)
+		}
+	}
+}
+
+// mappedCity is a machine whose source sees mappings only.
+type mappedCity struct{ *city }
+
+func (mappedCity) Info() heat.SourceInfo { return heat.SourceInfo{Name: "fake", Granularity: "mapping"} }
+func (mappedCity) SkipReasons() []string { return []string{"reclaim"} }
+
+func (m mappedCity) Observe(p heat.Process) (*heat.MappingWindow, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch q := m.procs[p.TGID]; {
+	case q == nil:
+		return nil, process.ErrGone
+	case q.resErr != nil:
+		return nil, q.resErr
+	}
+	hot := uint64(m.rand.IntN(100)) * heat.PageSize
+	if m.rand.IntN(6) == 0 {
+		delete(m.procs, p.TGID) // before it is verified
+	}
+	return &heat.MappingWindow{SwappedBytes: 5 * heat.PageSize, Skips: []string{"reclaim"}, Areas: []heat.Area{
+		{Node: 1, Type: heat.Shmem, Hot: hot, Cold: heat.PageSize, Resident: hot + heat.PageSize},
+	}}, nil
+}
+
+func TestReplayOfMappings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "city.mglru")
+	c := newCity(11)
+	want := facts(t, recordFrom(t, c, mappedCity{c}, cityConfig, file, false, 150)...)
+	got := played(t, file)
+	if got.err != io.EOF {
+		t.Fatal(got.err)
+	}
+	if diff := cmp.Diff(slices.Compact(want), slices.Compact(got.facts)); diff != "" {
+		t.Fatalf("(-recorded +replayed):\n%.4000s", diff)
+	}
+}

@@ -1,0 +1,41 @@
+package sampler
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// A Script says what a Sampler is to do when, in place of its schedule.
+type Script interface {
+	// Next waits until something is to be done: a pass of a memcg or, where that
+	// is empty, a look at the cgroup tree as if it were the time at. The error is
+	// io.EOF when all has been done; after any error Next is not called again.
+	Next(ctx context.Context) (memcg string, at time.Time, err error)
+}
+
+// follow does what the script says, then keeps the last snapshot until the
+// context ends.
+func (s *Sampler) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		memcg, at, err := s.deps.Script.Next(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(err, io.EOF):
+			s.deps.Log.Info("The recording has been played to its end: from now on nothing changes any more")
+			<-ctx.Done()
+		case err != nil:
+			s.deps.Log.Error("The recording cannot be played any further: from now on nothing changes any more", "err", err)
+			<-ctx.Done()
+		case memcg == "":
+			if err := s.Discover(at); err != nil {
+				s.deps.Log.Debug("Listing cgroups", "err", err)
+			}
+		default:
+			if _, err := s.Pass(ctx, memcg); err != nil && !errors.Is(err, ErrUnknownMemcg) {
+				s.deps.Log.Debug("Pass failed", "memcg", memcg, "err", err)
+			}
+		}
+	}
+}
