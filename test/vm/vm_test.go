@@ -28,6 +28,7 @@ func kernels() []string {
 func TestGuest(t *testing.T) {
 	var image *Image // made once a kernel was selected, and for all
 	dir := t.TempDir()
+	var exact exactTable
 	for _, name := range kernels() {
 		t.Run(path.Base(name), func(t *testing.T) {
 			kernel, err := FindKernel(t.Context(), name, os.Stderr)
@@ -38,8 +39,11 @@ func TestGuest(t *testing.T) {
 				image = testImage(t.Context(), t, AllSuites(), dir)
 			}
 			guest := &Guest{Kernel: kernel, Image: image.Clone(), Timeout: 3 * time.Minute}
-			runSuites(t, guest, SuitesOf(name), path.Base(name))
+			runSuites(t, guest, SuitesOf(name), path.Base(name), &exact)
 		})
+	}
+	if table := exact.String(); table != "" {
+		t.Logf("what was compared with the ledger, page by page\n%s", table)
 	}
 }
 
@@ -87,7 +91,7 @@ func isDir(path string) bool {
 
 // runSuites boots a guest that runs the selected suites, and reports their tests
 // as subtests of t.
-func runSuites(t *testing.T, guest *Guest, suites []Suite, kernel string) {
+func runSuites(t *testing.T, guest *Guest, suites []Suite, kernel string, exact *exactTable) {
 	guest.ConsoleLog = filepath.Join(CacheDir(), "log", strings.ReplaceAll(t.Name(), "/", "-")+".console")
 	replays := map[string]*replay{}
 	for _, s := range suites {
@@ -129,6 +133,7 @@ func runSuites(t *testing.T, guest *Guest, suites []Suite, kernel string) {
 				}
 			},
 			Output: func(_, line string) {
+				exact.line(kernel, line)
 				if current != nil {
 					current.line(line)
 				}

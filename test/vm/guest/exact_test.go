@@ -117,6 +117,11 @@ func testExact(t *testing.T, opts bpf.HooksOptions) {
 		}
 	}
 	t.Logf("records %d, skips %v", m.Passes.Records, m.Passes.Skips)
+	name := r.src.Info().Name
+	if opts.PerPage {
+		name += ",per-page"
+	}
+	r.report(t, name)
 }
 
 // checkWindow compares the window that just ended with the ledger: each page of
@@ -147,7 +152,7 @@ func checkWindow(t *testing.T, r *rig, w *Workload, memcg, name string) {
 			k.typ = heat.Anon
 		}
 		var wanted, got tally
-		wrong := 0
+		wrong, regions := 0, 0
 		wantAccesses := 0
 		for _, n := range classes.Accesses {
 			wantAccesses += n
@@ -178,6 +183,7 @@ func checkWindow(t *testing.T, r *rig, w *Workload, memcg, name string) {
 				gc.Or(&c)
 			}
 			got.add(&seen, &gh, &gw, &gc)
+			regions++
 			if seen != inside || gh != wh || gw != ww || gc != wc {
 				wrong++
 			}
@@ -187,6 +193,7 @@ func checkWindow(t *testing.T, r *rig, w *Workload, memcg, name string) {
 			}
 			rest[region] = left
 		})
+		r.note(m, regions, wrong)
 		fmt.Fprintf(&b, "%-12s want %v\n%-12s got  %v\n", m.Name, wanted, "", got)
 		if wrong > 0 || wanted != got {
 			t.Errorf("%s %s: %d regions differ\nwant %v\ngot  %v", name, m.Name, wrong, wanted, got)
@@ -225,6 +232,27 @@ func checkWindow(t *testing.T, r *rig, w *Workload, memcg, name string) {
 	}
 	if diff := math.Abs(float64(resident) - float64(roll.Resident())); diff > 0.01*float64(roll.Resident()) {
 		t.Errorf("%s: %d bytes resident, smaps_rollup has %d", name, resident, roll.Resident())
+	}
+}
+
+// note remembers how a window of an area went.
+func (r *rig) note(m *Mapping, regions, wrong int) {
+	e := r.exact[m.Name]
+	if e == nil {
+		e = &exactness{unobserved: !m.Watchable()}
+		r.exact[m.Name] = e
+	}
+	e.regions += regions
+	e.wrong += wrong
+}
+
+// report logs what the table at the end of all tests is made of; see
+// exactTable in package vm.
+func (r *rig) report(t testing.TB, source string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(r.exact)) {
+		e := r.exact[name]
+		t.Logf("EXACTNESS source=%s area=%s regions=%d wrong=%d unobserved=%t", source, name, e.regions, e.wrong, e.unobserved)
 	}
 }
 

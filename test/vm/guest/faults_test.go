@@ -494,7 +494,7 @@ func TestOnlyMatchingProcessesAreWalked(t *testing.T) {
 // TestPreflight: on this kernel the hooks have all they need, and what they lack
 // otherwise is named with a repair that works.
 func TestPreflight(t *testing.T) {
-	for _, r := range source.Preflight("hooks") {
+	for _, r := range source.Preflight(sourceName()) {
 		for _, m := range r.Missing() {
 			t.Errorf("%s: missing %s: %s", r.Source, m.Name, m.Detail)
 		}
@@ -507,7 +507,7 @@ func TestPreflight(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.WriteFile(bpf.EnabledPath, before, 0) })
-	missing := source.Preflight("hooks")[0].Missing()
+	missing := source.Preflight(sourceName())[0].Missing()
 	if len(missing) != 1 || missing[0].Name != "MGLRU enabled" || missing[0].Repair == "" {
 		t.Errorf("with MGLRU disabled the preflight lacks %+v, want just that", missing)
 	}

@@ -35,6 +35,14 @@ type rig struct {
 	cfg  *config.Config
 	// parts are those of the last window by tgid.
 	parts map[int][]classified
+	// exact is what checkWindow has found, by name of the area.
+	exact map[string]*exactness
+}
+
+// exactness is how well all windows of an area agreed with the ledger.
+type exactness struct {
+	regions, wrong int // in all windows
+	unobserved     bool
 }
 
 type classified struct {
@@ -46,6 +54,12 @@ type classified struct {
 // Extra goes into the config, but "comm=RE" restricts all entries.
 func newRig(t testing.TB, opts bpf.HooksOptions, extra string, memcgs ...string) *rig {
 	t.Helper()
+	return newRigOf(t, newSource(opts, testLog(t)), extra, memcgs...)
+}
+
+// newRigOf is newRig with a source that the test chooses.
+func newRigOf(t testing.TB, src source.Source, extra string, memcgs ...string) *rig {
+	t.Helper()
 	var yaml strings.Builder
 	filter := ""
 	if comm, ok := strings.CutPrefix(extra, "comm="); ok {
@@ -55,7 +69,7 @@ func newRig(t testing.TB, opts bpf.HooksOptions, extra string, memcgs ...string)
 	for _, m := range memcgs {
 		fmt.Fprintf(&yaml, "  - path: %s\n    processes: {min_resident: 0%s}\n", m, filter)
 	}
-	r := &rig{parts: map[int][]classified{}}
+	r := &rig{src: src, parts: map[int][]classified{}, exact: map[string]*exactness{}}
 	var err error
 	if r.cfg, err = config.Parse("test", []byte(yaml.String())); err != nil {
 		t.Fatal(err)
@@ -67,8 +81,7 @@ func newRig(t testing.TB, opts bpf.HooksOptions, extra string, memcgs ...string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	r.src = newSource(opts, log)
+	log := testLog(t)
 	r.Sampler, err = sampler.New(r.cfg, r.src, sampler.Deps{
 		Cgroups: cgroups, Processes: r.proc, SkipReasons: bpf.SkipReasons(), Log: log,
 		Visit: func(p heat.Process, part *heat.ResidentPart, c *heat.Classes) {
@@ -103,6 +116,10 @@ func newSource(opts bpf.HooksOptions, log *slog.Logger) source.Source {
 	}
 	opts.Log = log
 	return source.NewHooks(opts, lruGen, bothNodes)
+}
+
+func testLog(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 type testWriter struct{ testing.TB }
