@@ -44,6 +44,7 @@ func New(snap func() *heat.Snapshot, opts Options) prometheus.Collector {
 		memory:  newMemory(process, area),
 		regions: newRegions(area),
 		passes:  newPasses(),
+		gens:    newGenerations(),
 		self:    newSelf(),
 	}
 }
@@ -55,6 +56,7 @@ type collector struct {
 	memory  memory
 	regions regions
 	passes  passes
+	gens    generations
 	self    self
 
 	mu      sync.Mutex // guards what follows
@@ -66,7 +68,7 @@ type collector struct {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, descs := range [][]*prometheus.Desc{
-		c.memory.descs(), c.regions.descs(), c.passes.descs(), c.self.descs(),
+		c.memory.descs(), c.regions.descs(), c.passes.descs(), c.gens.descs(), c.self.descs(),
 	} {
 		for _, d := range descs {
 			ch <- d
@@ -103,6 +105,7 @@ func (c *collector) current() []prometheus.Metric {
 	}
 	for _, m := range memcgs {
 		c.passes.emit(e, m)
+		c.gens.emit(e, m)
 	}
 	c.self.emit(e, snap, c.dropped)
 	c.last, c.metrics = snap, e.metrics

@@ -37,6 +37,12 @@ func twoNodes() *heat.Snapshot {
 						{Node: -1, Type: heat.File, Unobserved: 2 * mib, Resident: 2 * mib, Accesses: histogram(0)},
 					}},
 				},
+				Generations: []heat.NodeGenerations{
+					{Node: 0, Generations: []heat.Generation{
+						{Age: 90_500 * time.Millisecond, AnonBytes: 100 * mib, FileBytes: 3 * mib}, {Age: 1500 * time.Millisecond, AnonBytes: 31 * mib},
+					}},
+					{Node: 1, Generations: []heat.Generation{{Age: 90 * time.Second, AnonBytes: 2 * mib}}},
+				},
 				TrackedProcesses: 3,
 				TrackedRegions:   69,
 				Passes: heat.PassStats{
@@ -65,7 +71,7 @@ func twoNodes() *heat.Snapshot {
 		},
 		Self: heat.SelfStats{
 			BPFMemoryBytes: 17 * mib,
-			CPUSeconds:     map[string]float64{"age": 2.5, "fold": 0.25, "residency": 1.75, "window": 0.125},
+			CPUSeconds:     map[string]float64{"age": 2.5, "fold": 0.25, "generations": 0.5, "residency": 1.75, "window": 0.125},
 			MemcgsRemoved:  1,
 			OtherWalkers:   []string{"damon"},
 		},

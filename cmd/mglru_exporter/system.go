@@ -60,6 +60,7 @@ func openHost(cfg *config.Config, log *slog.Logger) (_ monitor, err error) {
 	return sampler.New(cfg, src, sampler.Deps{
 		Cgroups:     cgroups,
 		Processes:   processes,
+		Generations: func() ([]memcg.LRUGen, error) { return memcg.ReadLRUGen("/sys") },
 		SkipReasons: bpf.SkipReasons(),
 		Log:         log,
 	})

@@ -43,6 +43,8 @@ type MemcgSnapshot struct {
 	WindowPasses int
 	// Series are the process series, sorted by PID and Comm.
 	Series []Series
+	// Generations are by node, ascending; none where the kernel does not tell.
+	Generations []NodeGenerations
 	// TrackedProcesses and TrackedRegions are what the tracker watches.
 	TrackedProcesses, TrackedRegions int
 	// Passes counts the memcg's passes.
@@ -127,7 +129,7 @@ type SelfStats struct {
 	// BPFMemoryBytes is the memory locked by BPF maps and programs.
 	BPFMemoryBytes uint64
 	// CPUSeconds is the CPU time used since start, by part: "age", "fold",
-	// "residency", "window".
+	// "generations", "residency", "window".
 	CPUSeconds map[string]float64
 	// MemcgsRemoved counts sampled memcgs that were removed.
 	MemcgsRemoved uint64

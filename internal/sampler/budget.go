@@ -63,7 +63,7 @@ type cpuParts struct {
 }
 
 func newCPUParts() cpuParts {
-	return cpuParts{&sync.Mutex{}, map[string]time.Duration{"age": 0, "fold": 0, "residency": 0, "window": 0}}
+	return cpuParts{&sync.Mutex{}, map[string]time.Duration{"age": 0, "fold": 0, "generations": 0, "residency": 0, "window": 0}}
 }
 
 func (c cpuParts) add(part string, d time.Duration) {

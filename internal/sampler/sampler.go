@@ -41,6 +41,8 @@ type Deps struct {
 	Processes Processes
 	// SkipReasons are the skip reasons whose counters exist from the start.
 	SkipReasons []string
+	// Generations lists the kernel's generations of all memcgs; nil for none.
+	Generations func() ([]memcg.LRUGen, error)
 	// Visit is shown each part that is classified as a window ends; nil for
 	// nobody.
 	Visit heat.Visitor
@@ -66,6 +68,10 @@ type Sampler struct {
 	cpu      cpuParts
 	snapshot atomic.Pointer[heat.Snapshot]
 	walkers  atomic.Pointer[[]string]
+	// generations are by path, as they were last looked at; generationsDue is
+	// when that will be done again.
+	generations    atomic.Pointer[map[string][]heat.NodeGenerations]
+	generationsDue time.Time
 
 	mu      sync.RWMutex // guards owner, groups and their being published
 	owner   map[int]*group
@@ -170,6 +176,7 @@ func (s *Sampler) Run(ctx context.Context) error {
 	for {
 		now := time.Now()
 		if every := min(discoverEvery, s.shortestInterval()); now.Sub(discovered) >= every {
+			s.lookAtGenerations(now)
 			if err := s.Discover(now); err != nil {
 				s.deps.Log.Warn("Listing cgroups", "err", err)
 			}
@@ -331,8 +338,14 @@ func (s *Sampler) publish() {
 	if w := s.walkers.Load(); w != nil {
 		snap.Self.OtherWalkers = *w
 	}
+	var generations map[string][]heat.NodeGenerations
+	if all := s.generations.Load(); all != nil {
+		generations = *all
+	}
 	for _, g := range s.groups {
-		snap.Memcgs = append(snap.Memcgs, g.snapshot())
+		m := g.snapshot()
+		m.Generations = generations[m.Path]
+		snap.Memcgs = append(snap.Memcgs, m)
 	}
 	for path, n := range s.missing {
 		snap.Memcgs = append(snap.Memcgs, heat.MemcgSnapshot{Path: path, Passes: heat.PassStats{

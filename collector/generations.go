@@ -1,0 +1,40 @@
+package collector
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
+)
+
+// generations is what the kernel itself knows of a memcg's pages.
+type generations struct {
+	bytes, age *prometheus.Desc
+}
+
+func newGenerations() generations {
+	return generations{
+		bytes: desc("generation_bytes",
+			"Bytes of the memcg by the kernel's own generations, numbered from the oldest, 0, which it reclaims first. Each page that can be reclaimed counts once, in the memcg that it is charged to, also if no process maps it: this is what to sum over memcgs. Type anon includes shared memory here (shmem). Looked at every 30 seconds at most; absent where the kernel's lru_gen file cannot be read.", "memcg", "node", "type", "generation"),
+		age: desc("generation_age_seconds",
+			"Seconds since the kernel made the generation, when it was last looked at: pages of it have not been found in use since the next one was made. Every aging pass makes a new generation. Generations are numbered from the oldest, 0.", "memcg", "node", "generation"),
+	}
+}
+
+func (g generations) descs() []*prometheus.Desc { return []*prometheus.Desc{g.bytes, g.age} }
+
+func (g generations) emit(e *emitter, m *heat.MemcgSnapshot) {
+	path := memcg.CleanLabel(m.Path)
+	for i := range m.Generations {
+		n := &m.Generations[i]
+		node := nodeLabel(n.Node)
+		for rank, gen := range n.Generations {
+			label := strconv.Itoa(rank)
+			e.gauge(g.bytes, float64(gen.AnonBytes), path, node, heat.Anon.String(), label)
+			e.gauge(g.bytes, float64(gen.FileBytes), path, node, heat.File.String(), label)
+			e.gauge(g.age, gen.Age.Seconds(), path, node, label)
+		}
+	}
+}
