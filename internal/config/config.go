@@ -16,6 +16,8 @@ import (
 type Config struct {
 	// Source is what ages and harvests: one of Sources.
 	Source string
+	// Replay is what the source "replay" plays.
+	Replay Replay
 	// Aging says when memcgs are aged.
 	Aging Aging
 	// Heat says how pages and regions are classed.
@@ -27,6 +29,15 @@ type Config struct {
 	Labels Labels
 	// Limits bounds what the exporter may use.
 	Limits Limits
+}
+
+// Replay is a recording to be played.
+type Replay struct {
+	// File is its path; never empty where the source is "replay".
+	File string
+	// Speed is how many times faster than it happened it is played, 0 to
+	// MaxReplaySpeed; 0 waits for nothing.
+	Speed float64
 }
 
 // Aging is the schedule of passes.
@@ -109,6 +120,8 @@ const (
 	MaxPassesPerWindow = 7
 	// MaxConcurrency is the highest number of memcgs aged at the same time.
 	MaxConcurrency = 64
+	// MaxReplaySpeed is the highest speed of a replay; 0 is even faster.
+	MaxReplaySpeed = 1e6
 	// MaxRegionBuckets is the highest number of histogram bounds.
 	MaxRegionBuckets = 64
 
@@ -119,12 +132,13 @@ const (
 )
 
 // Sources returns the values that the key "source" may have.
-func Sources() []string { return []string{"auto", "hooks", "referenced"} }
+func Sources() []string { return []string{"auto", "hooks", "referenced", "replay"} }
 
 // defaults returns the configuration of a file that only lists memcgs.
 func defaults() *Config {
 	return &Config{
 		Source: "auto",
+		Replay: Replay{Speed: 1},
 		Aging: Aging{
 			Interval:        30 * time.Second,
 			PassesPerWindow: 4,

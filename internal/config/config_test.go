@@ -72,6 +72,7 @@ func TestEveryWayToBeWrongHasItsMessage(t *testing.T) {
 func base() *config.Config {
 	return &config.Config{
 		Source: "auto",
+		Replay: config.Replay{Speed: 1},
 		Aging: config.Aging{
 			Interval: 30 * time.Second, PassesPerWindow: 4, CPUBudget: 0.02, CanSwap: true, Concurrency: 1,
 		},
@@ -97,12 +98,18 @@ func TestGoodFiles(t *testing.T) {
 	sections := base()
 	sections.Memcgs = []config.Memcg{{Path: "/web.slice", Interval: 30 * time.Second, Processes: procs}}
 
+	replay := base()
+	replay.Source, replay.Replay = "replay", config.Replay{File: "/var/lib/mglru_exporter/night.mglru", Speed: 12.5}
+	replay.Memcgs = minimal.Memcgs
+
 	want := map[string]*config.Config{
+		"replay.good.yml":         replay,
 		"minimal.good.yml":        minimal,
 		"anchors.good.yml":        anchors,
 		"empty-sections.good.yml": sections,
 		"full.good.yml": {
 			Source: "hooks",
+			Replay: config.Replay{Speed: 1},
 			Aging: config.Aging{
 				Interval: 10 * time.Second, PassesPerWindow: 7, CPUBudget: 1, CanSwap: false, Concurrency: 64,
 			},

@@ -29,6 +29,7 @@ type field struct {
 type decoder struct {
 	file     string
 	problems []problem
+	source   int // the line of that key, 0 without it
 }
 
 type problem struct {

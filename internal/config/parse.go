@@ -103,7 +103,14 @@ func parses(data []byte) bool {
 // schema describes the whole file; decoding fills c.
 func (d *decoder) schema(c *Config) []field {
 	return []field{
-		{name: "source", decode: d.oneOf(&c.Source, Sources())},
+		{name: "source", decode: func(n *yaml.Node, key string) {
+			d.source = n.Line
+			d.oneOf(&c.Source, Sources())(n, key)
+		}},
+		{name: "replay", sub: []field{
+			{name: "file", decode: d.recording(&c.Replay.File)},
+			{name: "speed", decode: d.speed(&c.Replay.Speed)},
+		}},
 		{name: "aging", sub: []field{
 			{name: "interval", decode: d.interval(&c.Aging.Interval)},
 			{name: "passes_per_window", decode: d.wholeInt(&c.Aging.PassesPerWindow, 1, MaxPassesPerWindow)},
@@ -170,10 +177,44 @@ func (d *decoder) memcgs(dst *[]Memcg) decodeFunc {
 
 // finish fills in what depends on several keys.
 func (d *decoder) finish(c *Config) {
+	if c.Source == "replay" && c.Replay.File == "" {
+		d.errorf(d.source, "replay.file", "is missing, with source replay it says which recording to play")
+	}
 	for i := range c.Memcgs {
 		if c.Memcgs[i].Interval == 0 {
 			c.Memcgs[i].Interval = c.Aging.Interval
 		}
+	}
+}
+
+// recording decodes the path of a recording.
+func (d *decoder) recording(dst *string) decodeFunc {
+	return func(n *yaml.Node, key string) {
+		s, ok := d.text(n, key)
+		switch {
+		case !ok:
+		case s == "" || strings.ContainsRune(s, 0):
+			d.errorf(n.Line, key, "%q is not a path, write that of a recording", s)
+		default:
+			*dst = s
+		}
+	}
+}
+
+// speed decodes how much faster than it happened something is played.
+func (d *decoder) speed(dst *float64) decodeFunc {
+	return func(n *yaml.Node, key string) {
+		n = resolve(n)
+		const want = "a number from 0 to 1000000, 1 for as fast as it happened, 0 for no waiting at all"
+		if !d.scalar(n, key, want, "!!float", "!!int") {
+			return
+		}
+		var v float64
+		if err := n.Decode(&v); err != nil || !(v >= 0 && v <= MaxReplaySpeed) {
+			d.errorf(n.Line, key, "%s is out of range, write %s", n.Value, want)
+			return
+		}
+		*dst = v
 	}
 }
 

@@ -486,7 +486,9 @@ func TestReplayWithAnotherConfig(t *testing.T) {
 // mappedCity is a machine whose source sees mappings only.
 type mappedCity struct{ *city }
 
-func (mappedCity) Info() heat.SourceInfo { return heat.SourceInfo{Name: "fake", Granularity: "mapping"} }
+func (mappedCity) Info() heat.SourceInfo {
+	return heat.SourceInfo{Name: "fake", Granularity: "mapping"}
+}
 func (mappedCity) SkipReasons() []string { return []string{"reclaim"} }
 
 func (m mappedCity) Observe(p heat.Process) (*heat.MappingWindow, error) {
