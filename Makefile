@@ -26,7 +26,11 @@ SCRIPTS = scripts/deps scripts/check-generated scripts/summary .ci/run \
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-run: demo ## set everything up and start the exporter where it can run: for now, the demo
+run: ## start the exporter on this machine, on 127.0.0.1:9934 (as root; needs Go only)
+	@command -v go >/dev/null || { echo 'make run: there is no go; make deps installs it with all else (as root; Debian 12)' >&2; exit 1; }
+	@$(MAKE) build
+	@[ "$$(id -u)" = 0 ] || echo "make run: to watch all processes be root: sudo $(CURDIR)/bin/mglru_exporter --config.file=$(CURDIR)/config.example.yaml" >&2
+	@exec bin/mglru_exporter --config.file=config.example.yaml --web.listen-address=127.0.0.1:9934
 
 demo: deps build ## boot a guest with the exporter and a workload, on 127.0.0.1:9934
 	@go run ./test/vm/cmd/vmdemo -exporter bin/mglru_exporter

@@ -132,7 +132,7 @@ const (
 )
 
 // Sources returns the values that the key "source" may have.
-func Sources() []string { return []string{"auto", "hooks", "referenced", "replay"} }
+func Sources() []string { return []string{"auto", "hooks", "stock", "referenced", "replay"} }
 
 // defaults returns the configuration of a file that only lists memcgs.
 func defaults() *Config {
