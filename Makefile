@@ -20,7 +20,7 @@ LDFLAGS = -s -w -X $V.Version=$(VERSION) \
 	-X $V.BuildUser=$(or $(USER),$(shell id -un))@$(shell uname -n) \
 	-X $V.BuildDate=$(shell git log -1 --format=%cd --date=format:%Y%m%d-%H:%M:%S 2>/dev/null)
 
-SCRIPTS = scripts/deps scripts/check-generated scripts/summary .ci/run \
+SCRIPTS = scripts/deps scripts/check-deploy scripts/check-generated scripts/summary .ci/run \
 	test/vm/kernel/build test/vm/init.sh test/vm/cmd/vmdemo/demo.sh
 
 help: ## list the targets
@@ -55,13 +55,14 @@ bench: ## benchmarks of the Go code
 bench-vm: deps ## cost of watching, in a guest that counts instructions, on the plain and the patched kernel
 	@go test -tags vm -v -count 1 -timeout 0 -run '^TestBench$$$(if $(RUN),/$(RUN))' ./test/vm
 
-lint: ## gofmt, go vet, go mod tidy, golangci-lint, shellcheck
+lint: ## gofmt, go vet, go mod tidy, golangci-lint, shellcheck, deploy/
 	@echo '== lint'
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt -w $$files"; exit 1; }
 	@go vet -tags vm,guest ./...
 	@go mod tidy -diff
 	@golangci-lint run ./...
 	@shellcheck $(SCRIPTS)
+	@scripts/check-deploy
 
 generate: ## make the BPF objects and all other generated files anew
 	@go generate ./...

@@ -44,6 +44,12 @@ const answerTimeout = 3 * time.Minute
 // parents. When the test ends the workload is killed and the memcg removed.
 func StartWorkload(t testing.TB, cgroup string) *Workload {
 	t.Helper()
+	return StartWorkloadAs(t, cgroup, nil)
+}
+
+// StartWorkloadAs is StartWorkload as another user than root.
+func StartWorkloadAs(t testing.TB, cgroup string, user *syscall.Credential) *Workload {
+	t.Helper()
 	dir := MakeCgroup(t, cgroup)
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -53,7 +59,7 @@ func StartWorkload(t testing.TB, cgroup string) *Workload {
 	w := &Workload{Cgroup: path.Clean("/" + cgroup), cmd: exec.Command("/bin/workload")}
 	w.cmd.Stderr = os.Stderr
 	// Born in the cgroup, so that not a page is charged elsewhere.
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd, Pdeathsig: syscall.SIGKILL}
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd, Pdeathsig: syscall.SIGKILL, Credential: user}
 	if w.in, err = w.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}

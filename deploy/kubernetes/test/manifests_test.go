@@ -1,0 +1,194 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+// built is what a kustomization makes.
+type built struct {
+	namespace      corev1.Namespace
+	serviceAccount corev1.ServiceAccount
+	config         corev1.ConfigMap
+	daemonSet      appsv1.DaemonSet
+	podMonitor     *monitoringv1.PodMonitor
+}
+
+// build builds a kustomization and decodes all that it makes, each field of
+// which the API must know.
+func build(t *testing.T, dir string) built {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b built
+	for _, r := range resources.Resources() {
+		var into any
+		switch r.GetKind() {
+		case "Namespace":
+			into = &b.namespace
+		case "ServiceAccount":
+			into = &b.serviceAccount
+		case "ConfigMap":
+			into = &b.config
+		case "DaemonSet":
+			into = &b.daemonSet
+		case "PodMonitor":
+			b.podMonitor = &monitoringv1.PodMonitor{}
+			into = b.podMonitor
+		default:
+			t.Fatalf("%s: what is a %s?", dir, r.GetKind())
+		}
+		text, err := r.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.UnmarshalStrict(text, into); err != nil {
+			t.Errorf("%s: %s: %v", dir, r.CurId(), err)
+		}
+	}
+	return b
+}
+
+// with builds the base with components.
+func with(t *testing.T, components ...string) built {
+	t.Helper()
+	here, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if here, err = filepath.Rel(dir, here); err != nil {
+		t.Fatal(err)
+	}
+	text := "resources: [" + here + "/base]\ncomponents: ["
+	for _, c := range components {
+		text += here + "/components/" + c + ","
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text+"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return build(t, dir)
+}
+
+// all builds each way in which the manifests can be put together.
+func all(t *testing.T) map[string]built {
+	t.Helper()
+	return map[string]built{
+		"default":    build(t, ".."),
+		"base":       build(t, "../base"),
+		"stock":      with(t, "stock"),
+		"referenced": with(t, "referenced"),
+		"both":       with(t, "stock", "podmonitor"),
+	}
+}
+
+func TestPodsAreConfined(t *testing.T) {
+	for name, b := range all(t) {
+		spec := b.daemonSet.Spec.Template.Spec
+		if len(spec.Containers) != 1 {
+			t.Fatalf("%s: %d containers, want 1", name, len(spec.Containers))
+		}
+		c := spec.Containers[0]
+		sc := c.SecurityContext
+		switch {
+		case sc == nil || sc.Capabilities == nil || sc.SeccompProfile == nil:
+			t.Fatalf("%s: the security context lacks what it should say", name)
+		case sc.Privileged == nil || *sc.Privileged:
+			t.Errorf("%s: privileged", name)
+		case !slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}):
+			t.Errorf("%s: drops %v, want ALL", name, sc.Capabilities.Drop)
+		case sc.ReadOnlyRootFilesystem == nil || !*sc.ReadOnlyRootFilesystem:
+			t.Errorf("%s: the root is writable", name)
+		case sc.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault:
+			t.Errorf("%s: seccomp is %s", name, sc.SeccompProfile.Type)
+		case !spec.HostPID || spec.HostNetwork || spec.HostIPC:
+			t.Errorf("%s: of the host's namespaces it wants PID alone", name)
+		}
+		if b.daemonSet.Namespace != b.namespace.Name || spec.ServiceAccountName != b.serviceAccount.Name {
+			t.Errorf("%s: namespace %q, service account %q", name, b.daemonSet.Namespace, spec.ServiceAccountName)
+		}
+		if _, tag, ok := strings.Cut(c.Image, ":"); !ok || tag == "latest" {
+			t.Errorf("%s: image %s has no tag of its own", name, c.Image)
+		}
+	}
+}
+
+// TestEachMountHasAVolume, and no volume is left over.
+func TestEachMountHasAVolume(t *testing.T) {
+	for name, b := range all(t) {
+		spec := b.daemonSet.Spec.Template.Spec
+		var volumes, mounts []string
+		for _, v := range spec.Volumes {
+			volumes = append(volumes, v.Name)
+			if v.ConfigMap != nil && v.ConfigMap.Name != b.config.Name {
+				t.Errorf("%s: volume of ConfigMap %s, which is called %s", name, v.ConfigMap.Name, b.config.Name)
+			}
+		}
+		for _, m := range spec.Containers[0].VolumeMounts {
+			mounts = append(mounts, m.Name)
+		}
+		slices.Sort(volumes)
+		slices.Sort(mounts)
+		if !slices.Equal(volumes, mounts) || len(mounts) == 0 {
+			t.Errorf("%s: volumes %v, mounts %v", name, volumes, mounts)
+		}
+	}
+}
+
+// TestPortsAreTheContainers: probes and PodMonitor name its port, and the
+// PodMonitor selects its pods.
+func TestPortsAreTheContainers(t *testing.T) {
+	for name, b := range all(t) {
+		c := b.daemonSet.Spec.Template.Spec.Containers[0]
+		port := c.Ports[0]
+		if port.ContainerPort != 9934 {
+			t.Errorf("%s: port %d", name, port.ContainerPort)
+		}
+		for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+			if p == nil || p.HTTPGet == nil || p.HTTPGet.Port.StrVal != port.Name || !strings.HasPrefix(p.HTTPGet.Path, "/-/") {
+				t.Errorf("%s: probe %v", name, p)
+			}
+		}
+		if b.podMonitor == nil {
+			continue
+		}
+		if got := b.podMonitor.Spec.PodMetricsEndpoints[0].Port; got == nil || *got != port.Name {
+			t.Errorf("%s: the PodMonitor's port is %v, want %s", name, got, port.Name)
+		}
+		for key, value := range b.podMonitor.Spec.Selector.MatchLabels {
+			if b.daemonSet.Spec.Template.Labels[key] != value {
+				t.Errorf("%s: no pod has label %s=%s", name, key, value)
+			}
+		}
+	}
+	if b := build(t, ".."); b.podMonitor == nil {
+		t.Error("the default has no PodMonitor")
+	}
+}
+
+// TestComponents: each changes what it says it does.
+func TestComponents(t *testing.T) {
+	b := with(t, "stock")
+	for _, m := range b.daemonSet.Spec.Template.Spec.Containers[0].VolumeMounts {
+		if m.Name == "debugfs" && m.ReadOnly {
+			t.Error("stock: debugfs is read-only")
+		}
+	}
+	b = with(t, "referenced")
+	caps := b.daemonSet.Spec.Template.Spec.Containers[0].SecurityContext.Capabilities.Add
+	if want := []corev1.Capability{"SYS_PTRACE", "DAC_OVERRIDE"}; !slices.Equal(caps, want) {
+		t.Errorf("referenced: capabilities %v, want %v", caps, want)
+	}
+}
