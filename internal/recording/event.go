@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 )
 
 // A Kind says what an Event tells.
@@ -11,9 +12,9 @@ type Kind uint8
 
 // The kinds of events. Their numbers are in files and never change.
 //
-// A recording is what a sampler was told, in this order: any number of Group
-// and Ungroup, then Discovered, for each look at the cgroup tree; and Pass to
-// Done for each pass. Records may come anywhere: before Pass they belong to the
+// A recording is what a sampler was told, in this order: Generations, or not, any
+// number of Group and Ungroup, then Discovered, for each look at the cgroup
+// tree; and Pass to Done for each pass. Records may come anywhere: before Pass they belong to the
 // time before it, after Pass to the pass.
 const (
 	// Group: the memcg Text with Inode is there.
@@ -61,6 +62,16 @@ const (
 	Area
 	// Unsure is a reason, Text, for which some of it is unobserved.
 	Unsure
+	// Generations: the kernel's generations were read, with the error Text. Its
+	// GenMemcg, GenNode and Gen events follow at once, those of a node after it
+	// and those of a memcg after it. They replace what was known before.
+	Generations
+	// GenMemcg is the memcg Text.
+	GenMemcg
+	// GenNode is the node Node of that memcg.
+	GenNode
+	// Gen is one generation of that node, the oldest first.
+	Gen
 	// Done: the pass is over. A pass without it was cut short and means nothing.
 	Done
 	// End: the recorder was asked to stop at At. A recording without it was cut.
@@ -97,6 +108,8 @@ type Event struct {
 	Part      heat.ResidentPart
 	Unscanned heat.UnscannedPages
 	Area      heat.Area
+	Node      int
+	Gen       memcg.Generation
 	Swapped   uint64
 	Outcome   Outcome
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 )
 
 // An Error says where a recording ceases to make sense. All events before that
@@ -200,7 +201,7 @@ func (d *Reader) fields(ev *Event) {
 	case Group:
 		ev.Inode = d.uint()
 		ev.Text = d.text()
-	case Ungroup, Walker, Unsure:
+	case Ungroup, Walker, Unsure, Generations, GenMemcg:
 		ev.Text = d.text()
 	case Discovered:
 		d.at(ev)
@@ -239,6 +240,10 @@ func (d *Reader) fields(ev *Event) {
 		ev.Outcome = Outcome{Nodes: d.uint(), Lost: d.uint(), CPU: time.Duration(d.int()), Memory: d.uint()}
 	case Area:
 		ev.Area = heat.Area{Node: int(d.node()), Type: d.typ(), Hot: d.uint(), Warm: d.uint(), Cold: d.uint(), Unobserved: d.uint(), Resident: d.uint()}
+	case GenNode:
+		ev.Node = int(d.node())
+	case Gen:
+		ev.Gen = memcg.Generation{Seq: d.uint(), Age: time.Duration(d.int()), AnonPages: d.uint(), FilePages: d.uint()}
 	case Clock, End:
 		d.at(ev)
 	}

@@ -100,7 +100,7 @@ func (e *Writer) append(ev *Event) {
 	case Group:
 		e.uint(ev.Inode)
 		e.text(ev.Text)
-	case Ungroup, Walker, Unsure:
+	case Ungroup, Walker, Unsure, Generations, GenMemcg:
 		e.text(ev.Text)
 	case Discovered:
 		e.at(ev)
@@ -149,6 +149,13 @@ func (e *Writer) append(ev *Event) {
 		for _, bytes := range []uint64{a.Hot, a.Warm, a.Cold, a.Unobserved, a.Resident} {
 			e.uint(bytes)
 		}
+	case GenNode:
+		e.int(int64(ev.Node))
+	case Gen:
+		e.uint(ev.Gen.Seq)
+		e.int(int64(ev.Gen.Age))
+		e.uint(ev.Gen.AnonPages)
+		e.uint(ev.Gen.FilePages)
 	case Clock, End:
 		e.at(ev)
 	}

@@ -24,6 +24,7 @@ import (
 	"mglru_exporter/collector"
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 	"mglru_exporter/internal/recording"
 	"mglru_exporter/internal/source"
@@ -79,7 +80,7 @@ func (c *city) happen() {
 		return
 	}
 	c.ageErr, c.walkers, c.out.Lost, c.out.LostBy = nil, nil, 0, nil
-	switch c.rand.IntN(16) {
+	switch c.rand.IntN(20) {
 	case 0:
 		p.Image++
 	case 1:
@@ -106,12 +107,26 @@ func (c *city) happen() {
 		c.refuse[pid] = !c.refuse[pid]
 	case 12:
 		c.cgroups[p.cgroup]++
+	case 14:
+		if c.cgroups[p.cgroup]++; c.rand.IntN(2) == 0 {
+			delete(c.cgroups, p.cgroup) // until somebody comes to be in it
+		}
+	case 15:
+		c.cgroups[p.cgroup] = 77
 	case 13:
 		c.skips[pid] = !c.skips[pid]
 	default:
 		c.grow(pid)
 		p.young = c.rand.IntN(heat.PagesPerRegion)
 	}
+}
+
+func (c *city) generations() ([]memcg.LRUGen, error) {
+	if c.rand.IntN(4) == 0 {
+		return nil, errors.New("no debugfs")
+	}
+	gens := []memcg.Generation{{Seq: 4, Age: 7 * time.Second, AnonPages: 9, FilePages: c.rand.Uint64N(99)}, {Seq: 5}}
+	return []memcg.LRUGen{{Path: "/"}, {Path: "/1", Nodes: []memcg.LRUGenNode{{Node: 0, Gens: gens}, {Node: 1, Gens: gens[:1]}}}}, nil
 }
 
 func (c *city) Residency(_ context.Context, pid int, res *heat.Residency) error {
@@ -204,7 +219,7 @@ func recordFrom(t *testing.T, c *city, src source.Source, yaml, file string, add
 	}
 	rec := source.NewRecorder(w, h, c, c, src, source.RecorderOptions{Addresses: addresses,
 		Watched: func(path string) bool { return path != "/" }})
-	s, err := New(cfg, rec.Source(), Deps{Cgroups: rec, Processes: rec, Now: rec.Now, Ended: rec.Ended,
+	s, err := New(cfg, rec.Source(), Deps{Cgroups: rec, Processes: rec, Now: rec.Now, Ended: rec.Ended, Generations: rec.Generations(c.generations),
 		SkipReasons: h.SkipReasons, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -216,6 +231,10 @@ func recordFrom(t *testing.T, c *city, src source.Source, yaml, file string, add
 	for i := range steps {
 		c.happen()
 		if i%5 == 0 {
+			if i%10 == 0 {
+				s.generationsDue = time.Time{}
+				s.lookAtGenerations(time.Now())
+			}
 			discover(t, s)
 		} else {
 			// What fails is part of the story.
@@ -241,7 +260,7 @@ func replaying(t testing.TB, file, yaml string) (*Sampler, *source.Replay) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	s, err := New(cfg, r.Source(), Deps{Cgroups: r, Processes: r, Now: r.Now, Script: r,
+	s, err := New(cfg, r.Source(), Deps{Cgroups: r, Processes: r, Now: r.Now, Script: r, Generations: r.Generations,
 		SkipReasons: r.Header().SkipReasons, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -255,15 +274,10 @@ func replaying(t testing.TB, file, yaml string) (*Sampler, *source.Replay) {
 // play does the next step of a replay.
 func play(s *Sampler, r *source.Replay) error {
 	path, at, err := r.Next(context.Background())
-	switch {
-	case err != nil:
-		return err
-	case path == "":
-		_ = s.Discover(at)
-	default:
-		_, _ = s.Pass(context.Background(), path)
+	if err == nil {
+		s.step(context.Background(), path, at)
 	}
-	return nil
+	return err
 }
 
 // exposition is /metrics but for what the exporter itself does.

@@ -28,14 +28,23 @@ func (s *Sampler) follow(ctx context.Context) {
 		case err != nil:
 			s.deps.Log.Error("The recording cannot be played any further: from now on nothing changes any more", "err", err)
 			<-ctx.Done()
-		case memcg == "":
-			if err := s.Discover(at); err != nil {
-				s.deps.Log.Debug("Listing cgroups", "err", err)
-			}
 		default:
-			if _, err := s.Pass(ctx, memcg); err != nil && !errors.Is(err, ErrUnknownMemcg) {
-				s.deps.Log.Debug("Pass failed", "memcg", memcg, "err", err)
-			}
+			s.step(ctx, memcg, at)
 		}
+	}
+}
+
+// step does one thing.
+func (s *Sampler) step(ctx context.Context, memcg string, at time.Time) {
+	if memcg == "" {
+		s.generationsDue = time.Time{}
+		s.lookAtGenerations(at)
+		if err := s.Discover(at); err != nil {
+			s.deps.Log.Debug("Listing cgroups", "err", err)
+		}
+		return
+	}
+	if _, err := s.Pass(ctx, memcg); err != nil {
+		s.deps.Log.Debug("Pass failed", "memcg", memcg, "err", err)
 	}
 }

@@ -40,14 +40,15 @@ type Recorder struct {
 	ev    recording.Event
 	phase phase
 	cut   bool // the context has ended within the pass
-	// path, at, end and listed are what is known of a pass before it is sure
+	// path, at, ends and listed are what is known of a pass before it is sure
 	// that it will be one; queried are the processes that were identified.
 	path     string
 	listed   []int
 	procsErr error
 	queried  []query
 	refused  []int
-	at, end  time.Duration
+	at       time.Duration
+	ends     []time.Duration
 	// late is what came after the pass under way, before it was over.
 	late []func()
 	tree map[string]uint64
@@ -109,7 +110,7 @@ func (r *Recorder) Now() time.Time {
 	case between:
 		r.at = at
 	case listing:
-		r.end = at
+		r.ends = append(r.ends, at)
 	default:
 		r.write(recording.Event{Kind: recording.Clock, At: at})
 	}
@@ -124,6 +125,33 @@ func (r *Recorder) Walk() ([]memcg.Group, error) {
 	defer r.mu.Unlock()
 	r.order(func() { r.discovered(groups, err, at) })
 	return groups, err
+}
+
+// Generations wraps what reads the kernel's generations.
+func (r *Recorder) Generations(read func() ([]memcg.LRUGen, error)) func() ([]memcg.LRUGen, error) {
+	return func() ([]memcg.LRUGen, error) {
+		list, err := read()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.order(func() { r.generations(list, err) })
+		return list, err
+	}
+}
+
+func (r *Recorder) generations(list []memcg.LRUGen, err error) {
+	r.write(recording.Event{Kind: recording.Generations, Text: text(err)})
+	for i := range list {
+		if r.opts.Watched != nil && !r.opts.Watched(list[i].Path) {
+			continue
+		}
+		r.write(recording.Event{Kind: recording.GenMemcg, Text: list[i].Path})
+		for _, n := range list[i].Nodes {
+			r.write(recording.Event{Kind: recording.GenNode, Node: n.Node})
+			for _, g := range n.Gens {
+				r.write(recording.Event{Kind: recording.Gen, Gen: g})
+			}
+		}
+	}
 }
 
 // discovered writes what is new since the last walk.
@@ -377,14 +405,18 @@ func (r *Recorder) Age(ctx context.Context, req Request) (Outcome, error) {
 func (r *Recorder) Ended(_ string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.phase == listing && r.procsErr != nil {
+	// A pass that failed, or had nothing to ask, has looked at the clock at its
+	// end. One that was not worth it has not.
+	if r.phase == listing && len(r.ends) > 0 {
 		r.begin()
-		r.write(recording.Event{Kind: recording.Clock, At: r.end})
+		for _, at := range r.ends {
+			r.write(recording.Event{Kind: recording.Clock, At: at})
+		}
 	}
 	if begun := r.phase > listing; begun && !r.cut && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		r.write(recording.Event{Kind: recording.Done})
 	}
-	r.phase, r.refused, r.listed, r.procsErr = between, nil, nil, nil
+	r.phase, r.refused, r.listed, r.procsErr, r.ends = between, nil, nil, nil, r.ends[:0]
 	for _, f := range r.late {
 		f()
 	}

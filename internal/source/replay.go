@@ -40,6 +40,9 @@ type Replay struct {
 	batch       []heat.Record
 
 	tree    map[string]uint64
+	gens    []memcg.LRUGen
+	gensErr error
+	gensLen int
 	treeErr error
 	memory  uint64
 	pass    *playedPass
@@ -60,6 +63,8 @@ type playedPass struct {
 	outcome  Outcome
 	err      error
 	lastPart *played
+	// begun is set once the sampler has looked at the clock.
+	begun bool
 	// aging is set once the tape is past the event of that kind, over once it is
 	// past the last event of the pass.
 	aging, aged, over bool
@@ -79,6 +84,8 @@ const (
 	maxHeld = 256 << 20
 	// maxMemcgs is MEM_CGROUP_ID_MAX of the kernel.
 	maxMemcgs = 1<<16 - 1
+	// maxGenerations is 16 for each memcg that there can be: some 4 nodes.
+	maxGenerations = 16 * maxMemcgs
 	// batchSize is how many records go into the sink at once.
 	batchSize = 256
 )
@@ -190,13 +197,17 @@ func (r *Replay) Next(ctx context.Context) (memcg string, at time.Time, err erro
 			}
 		case recording.Ungroup:
 			delete(r.tree, ev.Text)
+		case recording.Generations, recording.GenMemcg, recording.GenNode, recording.Gen:
+			if err := r.generation(); err != nil {
+				return "", time.Time{}, err
+			}
 		case recording.Discovered:
 			r.treeErr, r.now = nil, ev.At
 			if ev.Text != "" {
 				r.treeErr = errors.New(ev.Text)
 			}
 			r.flush()
-			return "", r.Now(), r.wait(ctx, ev.At)
+			return "", r.header.Started.Add(ev.At), r.wait(ctx, ev.At)
 		case recording.Young, recording.Skip, recording.Walk:
 			r.harvest()
 		case recording.Pass:
@@ -210,7 +221,7 @@ func (r *Replay) Next(ctx context.Context) (memcg string, at time.Time, err erro
 			if err := r.prepare(p); err != nil {
 				return "", time.Time{}, err
 			}
-			return path, r.Now(), r.wait(ctx, begin)
+			return path, r.header.Started.Add(begin), r.wait(ctx, begin)
 		case recording.End:
 			return "", time.Time{}, io.EOF
 		default:
@@ -218,6 +229,37 @@ func (r *Replay) Next(ctx context.Context) (memcg string, at time.Time, err erro
 		}
 	}
 }
+
+// generation takes in one event of the kernel's generations.
+func (r *Replay) generation() error {
+	ev := &r.ev
+	if r.gensLen++; r.gensLen > maxGenerations {
+		return r.fail(errors.New("there are more generations than a kernel can have"))
+	}
+	i := len(r.gens) - 1
+	switch {
+	case ev.Kind == recording.Generations:
+		r.gens, r.gensErr, r.gensLen = nil, nil, 0
+		if ev.Text != "" {
+			r.gensErr = errors.New(ev.Text)
+		}
+	case ev.Kind == recording.GenMemcg:
+		r.gens = append(r.gens, memcg.LRUGen{Path: ev.Text})
+	case i < 0:
+		return r.fail(errors.New("a generation is of no memcg"))
+	case ev.Kind == recording.GenNode:
+		r.gens[i].Nodes = append(r.gens[i].Nodes, memcg.LRUGenNode{Node: ev.Node})
+	case len(r.gens[i].Nodes) == 0:
+		return r.fail(errors.New("a generation is of no node"))
+	default:
+		n := &r.gens[i].Nodes[len(r.gens[i].Nodes)-1]
+		n.Gens = append(n.Gens, ev.Gen)
+	}
+	return nil
+}
+
+// Generations lists the kernel's generations as they were last read.
+func (r *Replay) Generations() ([]memcg.LRUGen, error) { return r.gens, r.gensErr }
 
 // wait waits for a moment of the recording.
 func (r *Replay) wait(ctx context.Context, at time.Duration) error {
@@ -283,6 +325,11 @@ func (r *Replay) lookAhead() error {
 
 // prepare reads what was known before memory was looked at.
 func (r *Replay) prepare(p *playedPass) error {
+	// Where no records have to wait for the sampler to be ready for them, all of
+	// the pass can be read at once.
+	if p.result != recording.OK || r.header.Granularity == "mapping" {
+		return r.until(p, func() bool { return p.over })
+	}
 	for {
 		if err := r.peek(); err != nil {
 			return err
@@ -422,8 +469,10 @@ func (r *Replay) current() *playedPass {
 
 // Now is the time that the sampler saw when it was recorded.
 func (r *Replay) Now() time.Time {
-	if p := r.pass; p != nil && len(p.clock) > 0 {
+	if p := r.pass; p != nil && p.begun && len(p.clock) > 0 {
 		r.now, p.clock = p.clock[0], p.clock[1:]
+	} else if p != nil {
+		p.begun = true
 	}
 	return r.header.Started.Add(r.now)
 }
@@ -552,12 +601,6 @@ func (r mappingReplay) SkipReasons() []string { return r.header.SkipReasons }
 
 // Observe implements MappingSource.
 func (r mappingReplay) Observe(p heat.Process) (*heat.MappingWindow, error) {
-	// There are no records that would have to wait, so all of the pass can be
-	// read at once.
-	pass := r.current()
-	if err := r.until(pass, func() bool { return pass.over }); err != nil {
-		return nil, err
-	}
 	m, err := r.memoryOf(p.TGID)
 	if err != nil {
 		return nil, err
