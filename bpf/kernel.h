@@ -32,7 +32,6 @@ struct bpf_mglru_should_skip_mm_ctl {
 };
 
 struct task_struct {
-	int pid;
 	int tgid;
 };
 

@@ -51,9 +51,8 @@ struct {
 
 /* Processes that our pass has walked from end to end. */
 volatile __u64 walked;
-/* Mappings that list_vma has seen, and the thread whose they are. */
+/* Mappings that list_vma has seen. */
 volatile __u64 mappings;
-volatile __u64 listed;
 
 SEC("fentry/walk_page_range")
 int BPF_PROG(on_walk, struct mm_struct *mm, unsigned long start, unsigned long end, void *ops,
@@ -211,10 +210,6 @@ int list_vma(struct bpf_iter__task_vma *ctx)
 	struct watch *w;
 
 	if (!task || !vma)
-		return 0;
-	if (!listed)
-		listed = task->pid;
-	if (listed != (__u32)task->pid)
 		return 0;
 	mappings++;
 	if (bpf_core_field_exists(vma->vm_mm->notifier_subscriptions) &&

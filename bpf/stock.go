@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strconv"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -157,26 +158,43 @@ var errNoMapping = errors.New("no mapping was seen")
 // list has the kernel emit a record for each mapping of a process that the walk
 // leaves out.
 func (s *Stock) list(tgid int) error {
-	// A leader that has exited has no memory, but its process may have.
-	for _, which := range []iterTask{{tid: uint32(tgid)}, {pid: uint32(tgid)}} {
-		for _, v := range []string{stockVarListed, stockVarMappings} {
-			if err := s.coll.Variables[v].Set(uint64(0)); err != nil {
-				return err
-			}
-		}
-		if err := iterate(s.coll.Programs[stockProgListVma], which); err != nil {
+	n, err := s.listThread(tgid)
+	if err != nil || n > 0 {
+		return err
+	}
+	// A leader that has exited has no memory, but its process may have. An
+	// iterator over all threads of a process leaves out all but the leader where
+	// they share their files (task_group_seq_get_next() in kernel/bpf/task_iter.c).
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", tgid))
+	if err != nil {
+		return err
+	}
+	for _, t := range threads {
+		tid, err := strconv.Atoi(t.Name())
+		if err != nil {
 			return err
 		}
-		var n uint64
-		if err := s.coll.Variables[stockVarMappings].Get(&n); err != nil || n > 0 {
-			return err
+		if n, err := s.listThread(tid); err == nil && n > 0 {
+			return nil
 		}
 	}
 	return errNoMapping
 }
 
-// iterTask is the task part of union bpf_iter_link_info: a thread, or all
-// threads of a process.
+// listThread is list for the memory of one thread, and returns how many mappings
+// it has in all.
+func (s *Stock) listThread(tid int) (mappings uint64, err error) {
+	if err := s.coll.Variables[stockVarMappings].Set(uint64(0)); err != nil {
+		return 0, err
+	}
+	if err := iterate(s.coll.Programs[stockProgListVma], iterTask{tid: uint32(tid)}); err != nil {
+		return 0, err
+	}
+	err = s.coll.Variables[stockVarMappings].Get(&mappings)
+	return mappings, err
+}
+
+// iterTask is the task part of union bpf_iter_link_info; we ask for a thread.
 type iterTask struct{ tid, pid, pidFD uint32 }
 
 // iterate runs an iterator over the given tasks.

@@ -59,7 +59,6 @@ const (
 	stockProgOnWalk     = "on_walk"
 	stockProgOnWalked   = "on_walked"
 	stockVarAgingThread = "aging_thread"
-	stockVarListed      = "listed"
 	stockVarLost        = "lost"
 	stockVarMappings    = "mappings"
 	stockVarWakeBytes   = "wake_bytes"
@@ -134,7 +133,6 @@ type stockMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type stockVariableSpecs struct {
 	AgingThread *ebpf.VariableSpec `ebpf:"aging_thread"`
-	Listed      *ebpf.VariableSpec `ebpf:"listed"`
 	Lost        *ebpf.VariableSpec `ebpf:"lost"`
 	Mappings    *ebpf.VariableSpec `ebpf:"mappings"`
 	WakeBytes   *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -180,7 +178,6 @@ func (m *stockMaps) Close() error {
 // It can be passed to loadStockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stockVariables struct {
 	AgingThread *ebpf.Variable `ebpf:"aging_thread"`
-	Listed      *ebpf.Variable `ebpf:"listed"`
 	Lost        *ebpf.Variable `ebpf:"lost"`
 	Mappings    *ebpf.Variable `ebpf:"mappings"`
 	WakeBytes   *ebpf.Variable `ebpf:"wake_bytes"`
