@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -81,7 +82,7 @@ func StockEnabled() error {
 // nonleafHides tells whether a forced walk passes over page-table pages whose
 // own accessed bit is clear, though another walk may have cleared it and left
 // those of their pages: before 6.12, but not with our patches.
-func nonleafHides() bool {
+var nonleafHides = sync.OnceValue(func() bool {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return true
@@ -95,4 +96,4 @@ func nonleafHides() bool {
 	}
 	kernel, err := btf.LoadKernelSpec()
 	return err != nil || !hasFunc(kernel, "bpf_run_aging")
-}
+})

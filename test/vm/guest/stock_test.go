@@ -313,7 +313,7 @@ func TestNonleafBitIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := unix.ByteSliceToString(u.Release[:])
-	hides := strings.HasPrefix(os.Getenv("MGLRU_KERNEL"), "debian-6.1") && strings.HasPrefix(release, "6.1.")
+	hides := os.Getenv("MGLRU_KERNEL") == "debian-6.1" // ours has it repaired
 	before, err := os.ReadFile(bpf.EnabledPath)
 	if err != nil {
 		t.Fatal(err)
