@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mglru_exporter/internal/preflight"
+	"mglru_exporter/internal/source"
 )
 
 // A checkCommand is the command that tells whether serve would work.
@@ -39,16 +40,20 @@ type configReport struct {
 // demanded if one was named: before there is one, the sources are of interest.
 func (c checkCommand) run(file configFile) (bool, error) {
 	var rep checkReport
-	source, configOK := "auto", true
+	name, configOK, recorded := "auto", true, ""
 	switch cfg, err := file.load(); {
 	case err == nil:
 		rep.Config = &configReport{File: file.name, OK: true, Memcgs: len(cfg.Memcgs)}
-		source = cfg.Source
+		name, recorded = cfg.Source, cfg.Replay.File
 	case !errors.Is(err, fs.ErrNotExist) || file.named:
 		rep.Config = &configReport{File: file.name, Errors: strings.Split(err.Error(), "\n")}
 		configOK = false
 	}
-	rep.Sources = c.sys.preflight(source)
+	if name == "replay" {
+		rep.Sources = []preflight.Report{source.PreflightReplay(recorded)}
+	} else {
+		rep.Sources = c.sys.preflight(name)
+	}
 	works := false
 	for _, r := range rep.Sources {
 		works = works || r.OK()

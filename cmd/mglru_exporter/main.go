@@ -78,6 +78,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 	check.Flag("output", "Form of the answer: text or json.").
 		Default("text").EnumVar(&ck.output, "text", "json")
 
+	record := app.Command("record", "Watch memory and write down what there is to see, for the source replay.")
+	rc := recordCommand{sys: sys, out: stdout}
+	record.Arg("file", "The file to write; see docs/RECORDING.md.").Required().StringVar(&rc.file)
+	record.Flag("duration", "Stop after this long, 0 for only when told to.").
+		Default("0").DurationVar(&rc.duration)
+	record.Flag("windows", "Stop after this many windows of each memcg, 0 for only when told to.").
+		Default("0").IntVar(&rc.windows)
+	record.Flag("expose-addresses", "Write down virtual addresses as they are. Who reads them knows where the processes have what.").
+		BoolVar(&rc.addresses)
+	record.Flag("force", "Overwrite the file if it is there.").
+		BoolVar(&rc.force)
+
 	selected, err := app.Parse(args)
 	if err != nil {
 		complain(stderr, fmt.Errorf("%w, try --help", err))
@@ -93,7 +105,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		}
 		return exitOK
 	}
-	if err := sv.run(ctx, file, promslog.New(logging)); err != nil {
+	command := sv.run
+	if selected == record.FullCommand() {
+		command = rc.run
+	}
+	if err := command(ctx, file, promslog.New(logging)); err != nil {
 		complain(stderr, err)
 		return exitFailure
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -125,7 +126,10 @@ func start(t *testing.T, sys system, args ...string) (url string, stop func() (c
 	ctx, cancel := context.WithCancel(t.Context())
 	stderr := &logged{address: make(chan string, 1)}
 	code := make(chan int, 1)
-	args = append(args, "--web.listen-address=127.0.0.1:0", "--config.file="+write(t, "config.yaml", goodConfig))
+	args = append(args, "--web.listen-address=127.0.0.1:0")
+	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--config.file=") }) {
+		args = append(args, "--config.file="+write(t, "config.yaml", goodConfig))
+	}
 	go func() { code <- run(ctx, args, io.Discard, stderr, sys) }()
 	select {
 	case a := <-stderr.address:

@@ -31,18 +31,63 @@ type system struct {
 	preflight func(source string) []preflight.Report
 	// open makes the source ready to be run.
 	open func(*config.Config, *slog.Logger) (monitor, error)
+	// parts are what open makes its monitor of, for those who come between. A
+	// replay has none.
+	parts func(*config.Config, *slog.Logger) (source.Source, sampler.Deps, error)
 }
 
 // host is the machine we run on.
 func host() system {
-	return system{preflight: source.Preflight, open: openHost}
+	return system{preflight: source.Preflight, open: openHost, parts: hostParts}
 }
 
-func openHost(cfg *config.Config, log *slog.Logger) (_ monitor, err error) {
+func openHost(cfg *config.Config, log *slog.Logger) (monitor, error) {
+	if cfg.Source == "replay" {
+		return openReplay(cfg, log)
+	}
+	src, deps, err := hostParts(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sampler.New(cfg, src, deps)
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return s, nil
+}
+
+// openReplay makes a monitor of a recording. It needs nothing of this machine.
+func openReplay(cfg *config.Config, log *slog.Logger) (monitor, error) {
+	r, err := source.OpenReplay(cfg.Replay.File, cfg.Replay.Speed, log)
+	if err != nil {
+		return nil, err
+	}
+	h := r.Header()
+	log.Info("Playing a recording", "file", cfg.Replay.File, "speed", cfg.Replay.Speed,
+		"started", h.Started, "kernel", h.Kernel, "recorded_source", h.Source)
+	// Residency is in the recording where its windows ended, and nowhere else.
+	played := *cfg
+	played.Aging.PassesPerWindow = h.PassesPerWindow
+	s, err := sampler.New(&played, r.Source(), sampler.Deps{
+		Cgroups:     r,
+		Processes:   r,
+		Generations: r.Generations,
+		SkipReasons: h.SkipReasons,
+		Now:         r.Now,
+		Script:      r,
+		Log:         log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return s, nil
+}
+
+func hostParts(cfg *config.Config, log *slog.Logger) (_ source.Source, _ sampler.Deps, err error) {
 	// The source comes first: its error tells all that is missing.
 	src, err := source.Open(cfg.Source, log)
 	if err != nil {
-		return nil, err
+		return nil, sampler.Deps{}, err
 	}
 	defer func() {
 		if err != nil {
@@ -51,17 +96,17 @@ func openHost(cfg *config.Config, log *slog.Logger) (_ monitor, err error) {
 	}()
 	cgroups, err := memcg.Open("/proc")
 	if err != nil {
-		return nil, err
+		return nil, sampler.Deps{}, err
 	}
 	processes, err := process.NewProc("/proc", "/sys")
 	if err != nil {
-		return nil, err
+		return nil, sampler.Deps{}, err
 	}
-	return sampler.New(cfg, src, sampler.Deps{
+	return src, sampler.Deps{
 		Cgroups:     cgroups,
 		Processes:   processes,
 		Generations: func() ([]memcg.LRUGen, error) { return memcg.ReadLRUGen("/sys") },
 		SkipReasons: bpf.SkipReasons(),
 		Log:         log,
-	})
+	}, nil
 }
