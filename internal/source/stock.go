@@ -131,8 +131,13 @@ func (s *Stock) ageNode(ctx context.Context, w *writer, req Request, node int, w
 			return err
 		}
 		seq, ok := g.seqs[node]
-		if !ok {
-			return nil // it has no pages there, nor processes that do
+		if !ok && fresh {
+			return &Failure{Reason: ReasonKernel, Err: fmt.Errorf("%s does not list node %d of %q", s.gens.file, node, req.Path)}
+		}
+		if !ok { // the node has come since
+			fresh = true
+			g, err = s.gens.read(req.Path, req.Inode)
+			continue
 		}
 		before := walked()
 		werr := w.write(fmt.Sprintf("+ %d %d %d %d 1", g.id, node, seq, swappiness))

@@ -1,0 +1,127 @@
+package source
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/process"
+)
+
+func TestGenerationsAreReadOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "lru_gen")
+	write := func(id int, seq int) {
+		t.Helper()
+		text := fmt.Sprintf("memcg     1 /\n node     0\n          7       1000          1          2\n"+
+			"memcg %d /a\n node     0\n          %d       9 0 0\n          %d       5 0 0\n node     1\n          4       9 0 0\n", id, seq-1, seq)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := newGenCache(file)
+	check := func(inode uint64, wantID, wantSeq uint64, wantFresh bool) {
+		t.Helper()
+		g, fresh, err := c.lookup("/a", inode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.id != wantID || g.seqs[0] != wantSeq || g.seqs[1] != 4 || fresh != wantFresh {
+			t.Errorf("id %d, generations %v, fresh %v; want id %d, %d and 4, fresh %v", g.id, g.seqs, fresh, wantID, wantSeq, wantFresh)
+		}
+	}
+	write(5, 10)
+	check(77, 5, 10, true)
+	write(6, 20)
+	check(77, 5, 10, false)
+	c.aged("/a", 0)
+	check(77, 5, 11, false)
+	check(78, 6, 20, true) // made anew
+	if g, fresh, err := c.lookup("/", 1); err != nil || fresh || g.id != 1 || g.seqs[0] != 7 {
+		t.Errorf("the root, which was just read along: %+v, fresh %v, %v", g, fresh, err)
+	}
+	_, _, err := c.lookup("/b", 1)
+	if ReasonOf(err) != ReasonGone {
+		t.Errorf("a memcg that is not listed: %v, want reason %s", err, ReasonGone)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err = c.lookup("/c", 1); ReasonOf(err) != ReasonUnknownID {
+		t.Errorf("without the file: %v, want reason %s", err, ReasonUnknownID)
+	}
+}
+
+// TestProofs asks what is skipped where nobody can be asked whose pages are.
+func TestProofs(t *testing.T) {
+	const region = 5
+	one := heat.Process{ProcessID: heat.ProcessID{TGID: 1, Start: 10, Image: 100}}
+	pages := func(from, to int) (b heat.Bitmap) {
+		b.SetRange(from, to)
+		return b
+	}
+	skip := func(reason string, from, to uint64) heat.Record {
+		return heat.Record{
+			Kind: heat.KindSkip, TGID: 1, Node: -1, Reason: reason,
+			Start: region*heat.RegionSize + from*heat.PageSize, End: region*heat.RegionSize + to*heat.PageSize,
+		}
+	}
+	p := newProofs(process.NewChargeReader(process.NewFS(t.TempDir())), slog.New(slog.DiscardHandler))
+	req := Request{Path: "/a", Inode: 7, CanSwap: true, Processes: []heat.Process{one}}
+	pass := func(req Request, young heat.Bitmap, other bool) []heat.Record {
+		t.Helper()
+		p.begin(req)
+		p.take([]heat.Record{
+			{Kind: heat.KindYoung, Other: other, TGID: 1, Start: region * heat.RegionSize, NotAnon: young},
+			{Kind: heat.KindYoung, TGID: 2, Start: region * heat.RegionSize, Anon: pages(0, 512)},
+		})
+		return p.end(t.Context(), req)
+	}
+	check := func(name string, got []heat.Record, want ...heat.Record) {
+		t.Helper()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	resident := func(typ heat.Type, b heat.Bitmap) map[int]*heat.Residency {
+		return map[int]*heat.Residency{1: {Parts: []heat.ResidentPart{{Region: region, Type: typ, Pages: b}}}}
+	}
+
+	check("a pass that ends no window", pass(req, pages(0, 10), false))
+	req.Residency = resident(heat.Anon, pages(0, 20))
+	check("what was ever young is ours", pass(req, pages(15, 20), false), skip(skipForeign, 10, 15))
+	check("and stays so", pass(req, heat.Bitmap{}, false), skip(skipForeign, 10, 15))
+	check("what others find proves nothing", pass(req, pages(10, 15), true), skip(skipForeign, 10, 15))
+	req.Residency = resident(heat.Anon, pages(0, 5))
+	check("less of it", pass(req, heat.Bitmap{}, false))
+	req.Residency = resident(heat.Anon, pages(0, 20))
+	check("pages that came back are new", pass(req, heat.Bitmap{}, false), skip(skipForeign, 5, 20))
+
+	req.Residency = resident(heat.File, pages(0, 20))
+	check("a file's page is ours", pass(req, pages(0, 20), false))
+	check("for one window", pass(req, pages(3, 20), false), skip(skipForeign, 0, 3))
+
+	req.Residency = resident(heat.Anon, pages(0, 4))
+	check("anon", pass(req, pages(0, 4), false))
+	moved := req
+	moved.Inode = 8
+	check("another memcg", pass(moved, heat.Bitmap{}, false), skip(skipForeign, 0, 4))
+	check("back again", pass(req, heat.Bitmap{}, false), skip(skipForeign, 0, 4))
+	check("proved", pass(req, pages(0, 4), false))
+	exec := req
+	exec.Processes = []heat.Process{{ProcessID: heat.ProcessID{TGID: 1, Start: 10, Image: 101}}}
+	check("another program", pass(exec, heat.Bitmap{}, false), skip(skipForeign, 0, 4))
+	check("proved", pass(exec, pages(0, 4), false))
+	p.forget([]int{1})
+	check("forgotten", pass(exec, heat.Bitmap{}, false), skip(skipForeign, 0, 4))
+
+	noSwap := exec
+	noSwap.CanSwap = false
+	check("not to be aged", pass(noSwap, pages(0, 4), false), skip(skipNoSwap, 0, 4))
+	noSwap.Residency = resident(heat.File, pages(0, 4))
+	check("a file is", pass(noSwap, pages(0, 4), false))
+}
