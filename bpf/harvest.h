@@ -61,14 +61,10 @@ struct {
 
 /*
  * Where the pages of the region that our walk is in are gathered. Only the aging
- * thread touches it, so it needs no lock; it is empty when h.kind is 0.
+ * thread touches it, so it needs no lock; it is empty when h.kind is 0. Not a map
+ * of its own, whose lookup for each page would add 4 % to the per-page hooks.
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct region_record);
-} scratch SEC(".maps");
+static struct region_record scratch;
 
 /* Wake the reader each time this much has been written; a power of two. */
 volatile const __u64 wake_bytes = 2 << 20;
@@ -159,12 +155,9 @@ static __always_inline void emit_page(__u32 tgid, int nid, __u64 addr, __u64 len
 static __always_inline void gather(__u32 tgid, int nid, __u64 addr, bool anon)
 {
 	__u64 region = addr & REGION_MASK;
-	struct region_record *s;
-	__u32 zero = 0, word;
+	struct region_record *s = &scratch;
+	__u32 word;
 
-	s = bpf_map_lookup_elem(&scratch, &zero);
-	if (!s)
-		return;
 	if (s->h.addr != region || s->h.tgid != tgid || s->h.nid != nid || !s->h.kind) {
 		flush(s);
 		__builtin_memset(s->young, 0, sizeof(s->young));
@@ -195,13 +188,9 @@ struct finish_args {
 SEC("syscall")
 int finish(struct finish_args *args)
 {
-	struct region_record *s;
 	struct header *r;
-	__u32 zero = 0;
 
-	s = bpf_map_lookup_elem(&scratch, &zero);
-	if (s)
-		flush(s);
+	flush(&scratch);
 	aging_thread = 0;
 	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
 	if (!r)

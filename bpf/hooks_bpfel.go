@@ -24,20 +24,6 @@ type hooksFinishArgs struct {
 	Cookie uint64
 }
 
-type hooksRegionRecord struct {
-	_ structs.HostLayout
-	H struct {
-		_    structs.HostLayout
-		Kind uint32
-		Tgid uint32
-		Nid  int32
-		Info uint32
-		Addr uint64
-		End  uint64
-	}
-	Young [16]uint64
-}
-
 type hooksWatch struct {
 	_    structs.HostLayout
 	Lost uint64
@@ -48,7 +34,6 @@ type hooksWatch struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	hooksMapRing        = "ring"
-	hooksMapScratch     = "scratch"
 	hooksMapWatched     = "watched"
 	hooksProgAge        = "age"
 	hooksProgFinish     = "finish"
@@ -119,7 +104,6 @@ type hooksProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksMapSpecs struct {
 	Ring    *ebpf.MapSpec `ebpf:"ring"`
-	Scratch *ebpf.MapSpec `ebpf:"scratch"`
 	Watched *ebpf.MapSpec `ebpf:"watched"`
 }
 
@@ -154,14 +138,12 @@ func (o *hooksObjects) Close() error {
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksMaps struct {
 	Ring    *ebpf.Map `ebpf:"ring"`
-	Scratch *ebpf.Map `ebpf:"scratch"`
 	Watched *ebpf.Map `ebpf:"watched"`
 }
 
 func (m *hooksMaps) Close() error {
 	return _HooksClose(
 		m.Ring,
-		m.Scratch,
 		m.Watched,
 	)
 }

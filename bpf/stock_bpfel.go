@@ -23,20 +23,6 @@ type stockFinishArgs struct {
 	Cookie uint64
 }
 
-type stockRegionRecord struct {
-	_ structs.HostLayout
-	H struct {
-		_    structs.HostLayout
-		Kind uint32
-		Tgid uint32
-		Nid  int32
-		Info uint32
-		Addr uint64
-		End  uint64
-	}
-	Young [16]uint64
-}
-
 type stockWatch struct {
 	_    structs.HostLayout
 	Lost uint64
@@ -47,7 +33,6 @@ type stockWatch struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	stockMapRing        = "ring"
-	stockMapScratch     = "scratch"
 	stockMapWatched     = "watched"
 	stockProgBegin      = "begin"
 	stockProgFinish     = "finish"
@@ -124,7 +109,6 @@ type stockProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type stockMapSpecs struct {
 	Ring    *ebpf.MapSpec `ebpf:"ring"`
-	Scratch *ebpf.MapSpec `ebpf:"scratch"`
 	Watched *ebpf.MapSpec `ebpf:"watched"`
 }
 
@@ -161,14 +145,12 @@ func (o *stockObjects) Close() error {
 // It can be passed to loadStockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stockMaps struct {
 	Ring    *ebpf.Map `ebpf:"ring"`
-	Scratch *ebpf.Map `ebpf:"scratch"`
 	Watched *ebpf.Map `ebpf:"watched"`
 }
 
 func (m *stockMaps) Close() error {
 	return _StockClose(
 		m.Ring,
-		m.Scratch,
 		m.Watched,
 	)
 }
