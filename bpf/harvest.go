@@ -169,7 +169,9 @@ func (h *harvest) finish(ctx context.Context) error {
 			return err
 		}
 		// The ring is full. The reader was not told, for want of a record.
-		h.reader.Flush()
+		if err := h.reader.Flush(); err != nil {
+			return fmt.Errorf("wake the reader: %w", err)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -37,7 +37,7 @@ type Hooks struct {
 func OpenHooks(opts HooksOptions, sink func([]heat.Record)) (*Hooks, error) {
 	h := &Hooks{harvest: newHarvest(opts.Log, sink)}
 	if err := h.open(opts); err != nil {
-		h.release()
+		_ = h.release() // the error at hand says more
 		return nil, err
 	}
 	go h.read()

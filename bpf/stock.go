@@ -59,7 +59,7 @@ func OpenStock(opts StockOptions, sink func([]heat.Record)) (*Stock, error) {
 	s := &Stock{harvest: newHarvest(opts.Log, sink)}
 	s.reasons = stockReasons
 	if err := s.open(opts); err != nil {
-		s.release()
+		_ = s.release() // the error at hand says more
 		return nil, err
 	}
 	go s.read()

@@ -2,6 +2,7 @@ package source
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -57,11 +58,7 @@ func (c *genCache) lookup(path string, inode uint64) (g generations, fresh bool,
 }
 
 func (g *generations) clone() generations {
-	out := generations{inode: g.inode, id: g.id, seqs: make(map[int]uint64, len(g.seqs))}
-	for node, seq := range g.seqs {
-		out.seqs[node] = seq
-	}
-	return out
+	return generations{inode: g.inode, id: g.id, seqs: maps.Clone(g.seqs)}
 }
 
 // aged notes that a node has a new generation.
