@@ -21,7 +21,7 @@ LDFLAGS = -s -w -X $V.Version=$(VERSION) \
 	-X $V.BuildDate=$(shell git log -1 --format=%cd --date=format:%Y%m%d-%H:%M:%S 2>/dev/null)
 
 SCRIPTS = scripts/deps scripts/check-deploy scripts/check-generated scripts/summary .ci/run \
-	test/vm/kernel/build test/vm/init.sh test/vm/cmd/vmdemo/demo.sh
+	test/vm/kernel/build test/vm/kernel/fetch test/vm/init.sh test/vm/cmd/vmdemo/demo.sh
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18

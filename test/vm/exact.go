@@ -66,6 +66,6 @@ func (e *exactTable) String() string {
 		}
 		fmt.Fprintln(w)
 	}
-	w.Flush()
+	_ = w.Flush() // a Builder takes everything
 	return b.String()
 }
