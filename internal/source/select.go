@@ -35,7 +35,7 @@ type candidate struct {
 func candidates() []candidate {
 	return []candidate{
 		{"hooks", preflightHooks, openHooks, nil},
-		{"stock", preflightStock, openStock, nil},
+		{"stock", preflightStock, openStock, notesStock()},
 		{"referenced", preflightReferenced, openReferenced, notesReferenced()},
 	}
 }

@@ -20,6 +20,14 @@ import (
 // What the kernel does not say of itself has to be proved here, or is
 // unobserved: that a walk has come to the end of a process, which mappings it
 // leaves out, and which pages are another memcg's.
+//
+// One thing is not proved. A walk passes over a page table, which is 2 MiB, if
+// somebody else holds its lock at that moment (walk_pte_range()), or if it is
+// just being split from a huge page. Accessed bits there stay set for the next
+// pass, so that only a page can read cold wrongly whose accesses all come after
+// the window's last pass but one, and then it counts in the next window. To see
+// it takes a program at _raw_spin_trylock(), which the allocator calls for each
+// page, or 0.1 to 0.4 s a pass to attach and detach one.
 type Stock struct {
 	opts   bpf.StockOptions
 	nodes  uint64

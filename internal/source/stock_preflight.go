@@ -29,3 +29,12 @@ func preflightStock() []preflight.Requirement {
 	}
 	return append(bpf.PreflightStock(), lruGen, pagemapRequirement())
 }
+
+// notesStock is what those should know who read its numbers.
+func notesStock() []string {
+	return []string{
+		"the kernel does not say when it passes over a page table because somebody else holds its lock at that moment: an access there counts one pass late, and one before a window's last pass in the window after",
+		"memory that others use by page tables of their own (KVM guests, GPUs, RDMA) is unobserved, and so is all else of a process that shares its memory that way",
+		"a huge page is hot, warm or cold as a whole",
+	}
+}
