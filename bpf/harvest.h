@@ -20,6 +20,7 @@ enum kind {
 	KIND_SKIP = 3,	 /* [addr, end) was not looked at; info is the reason */
 	KIND_WALK = 4,	 /* our walk takes up a process on a node */
 	KIND_MARK = 5,	 /* end of a pass; addr is the cookie */
+	KIND_CLEAR = 6,	 /* somebody clears all accessed bits of the process */
 };
 
 /* Set in info of KIND_REGION and KIND_PAGE: another walk than ours found it. */

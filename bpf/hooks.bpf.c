@@ -117,6 +117,51 @@ int BPF_PROG(on_mm, struct bpf_mglru_should_skip_mm_ctl *ctl)
 	return 0;
 }
 
+/*
+ * Writing to /proc/PID/clear_refs takes the accessed bits of a process, or of a
+ * part of it, away from our passes. It comes as often as somebody writes, unlike
+ * the clearing of single bits, which it would cost too much to watch.
+ */
+static __always_inline int on_clear(struct file *file)
+{
+	struct proc_inode *inode;
+	struct task_struct *task;
+	struct hlist_node *link;
+	struct watch *w;
+	__u32 tgid;
+
+	inode = (void *)BPF_CORE_READ(file, f_inode) - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	link = BPF_CORE_READ(inode, pid, tasks[0].first); /* PIDTYPE_PID */
+	if (!link)
+		return 0;
+	task = (void *)link - bpf_core_field_offset(struct task_struct, pid_links);
+	tgid = BPF_CORE_READ(task, tgid);
+	w = watch_of(tgid);
+	if (w) {
+		struct header h = {
+			.kind = KIND_CLEAR,
+			.tgid = tgid,
+			.end = ~0UL,
+		};
+
+		emit_header(w, &h);
+	}
+	return 0;
+}
+
+/* A window may end while it clears: both ends count. */
+SEC("fentry/clear_refs_write")
+int BPF_PROG(on_clear_begin, struct file *file)
+{
+	return on_clear(file);
+}
+
+SEC("fexit/clear_refs_write")
+int BPF_PROG(on_clear_end, struct file *file)
+{
+	return on_clear(file);
+}
+
 struct age_args {
 	__s32 memcg_id;
 	__u32 can_swap;

@@ -64,6 +64,9 @@ func (h *Hooks) open(opts HooksOptions) error {
 	} else {
 		programs = append(programs, hooksProgOnRegion)
 	}
+	if hasFunc(kernel, "clear_refs_write") { // absent without CONFIG_PROC_PAGE_MONITOR
+		programs = append(programs, hooksProgOnClearBegin, hooksProgOnClearEnd)
+	}
 	if err := h.load(spec, opts.RingBytes, programs); err != nil {
 		return err
 	}

@@ -33,19 +33,21 @@ type hooksWatch struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	hooksMapRing        = "ring"
-	hooksMapWatched     = "watched"
-	hooksProgAge        = "age"
-	hooksProgFinish     = "finish"
-	hooksProgOnMm       = "on_mm"
-	hooksProgOnPmd      = "on_pmd"
-	hooksProgOnPte      = "on_pte"
-	hooksProgOnRegion   = "on_region"
-	hooksProgOnSkip     = "on_skip"
-	hooksVarAgingThread = "aging_thread"
-	hooksVarLost        = "lost"
-	hooksVarOnlyWatched = "only_watched"
-	hooksVarWakeBytes   = "wake_bytes"
+	hooksMapRing          = "ring"
+	hooksMapWatched       = "watched"
+	hooksProgAge          = "age"
+	hooksProgFinish       = "finish"
+	hooksProgOnClearBegin = "on_clear_begin"
+	hooksProgOnClearEnd   = "on_clear_end"
+	hooksProgOnMm         = "on_mm"
+	hooksProgOnPmd        = "on_pmd"
+	hooksProgOnPte        = "on_pte"
+	hooksProgOnRegion     = "on_region"
+	hooksProgOnSkip       = "on_skip"
+	hooksVarAgingThread   = "aging_thread"
+	hooksVarLost          = "lost"
+	hooksVarOnlyWatched   = "only_watched"
+	hooksVarWakeBytes     = "wake_bytes"
 )
 
 // loadHooks returns the embedded CollectionSpec for hooks.
@@ -90,13 +92,15 @@ type hooksSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksProgramSpecs struct {
-	Age      *ebpf.ProgramSpec `ebpf:"age"`
-	Finish   *ebpf.ProgramSpec `ebpf:"finish"`
-	OnMm     *ebpf.ProgramSpec `ebpf:"on_mm"`
-	OnPmd    *ebpf.ProgramSpec `ebpf:"on_pmd"`
-	OnPte    *ebpf.ProgramSpec `ebpf:"on_pte"`
-	OnRegion *ebpf.ProgramSpec `ebpf:"on_region"`
-	OnSkip   *ebpf.ProgramSpec `ebpf:"on_skip"`
+	Age          *ebpf.ProgramSpec `ebpf:"age"`
+	Finish       *ebpf.ProgramSpec `ebpf:"finish"`
+	OnClearBegin *ebpf.ProgramSpec `ebpf:"on_clear_begin"`
+	OnClearEnd   *ebpf.ProgramSpec `ebpf:"on_clear_end"`
+	OnMm         *ebpf.ProgramSpec `ebpf:"on_mm"`
+	OnPmd        *ebpf.ProgramSpec `ebpf:"on_pmd"`
+	OnPte        *ebpf.ProgramSpec `ebpf:"on_pte"`
+	OnRegion     *ebpf.ProgramSpec `ebpf:"on_region"`
+	OnSkip       *ebpf.ProgramSpec `ebpf:"on_skip"`
 }
 
 // hooksMapSpecs contains maps before they are loaded into the kernel.
@@ -162,19 +166,23 @@ type hooksVariables struct {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksPrograms struct {
-	Age      *ebpf.Program `ebpf:"age"`
-	Finish   *ebpf.Program `ebpf:"finish"`
-	OnMm     *ebpf.Program `ebpf:"on_mm"`
-	OnPmd    *ebpf.Program `ebpf:"on_pmd"`
-	OnPte    *ebpf.Program `ebpf:"on_pte"`
-	OnRegion *ebpf.Program `ebpf:"on_region"`
-	OnSkip   *ebpf.Program `ebpf:"on_skip"`
+	Age          *ebpf.Program `ebpf:"age"`
+	Finish       *ebpf.Program `ebpf:"finish"`
+	OnClearBegin *ebpf.Program `ebpf:"on_clear_begin"`
+	OnClearEnd   *ebpf.Program `ebpf:"on_clear_end"`
+	OnMm         *ebpf.Program `ebpf:"on_mm"`
+	OnPmd        *ebpf.Program `ebpf:"on_pmd"`
+	OnPte        *ebpf.Program `ebpf:"on_pte"`
+	OnRegion     *ebpf.Program `ebpf:"on_region"`
+	OnSkip       *ebpf.Program `ebpf:"on_skip"`
 }
 
 func (p *hooksPrograms) Close() error {
 	return _HooksClose(
 		p.Age,
 		p.Finish,
+		p.OnClearBegin,
+		p.OnClearEnd,
 		p.OnMm,
 		p.OnPmd,
 		p.OnPte,

@@ -31,8 +31,21 @@ struct bpf_mglru_should_skip_mm_ctl {
 	bool should_skip;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct pid {
+	struct hlist_head tasks[4];
+};
+
 struct task_struct {
 	int tgid;
+	struct hlist_node pid_links[4];
 };
 
 struct mm_struct {
@@ -52,6 +65,11 @@ struct inode {
 	struct super_block *i_sb;
 };
 
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
+};
+
 struct address_space {
 	struct inode *host;
 	unsigned long flags;
@@ -60,6 +78,7 @@ struct address_space {
 
 struct file {
 	unsigned int f_mode;
+	struct inode *f_inode;
 	struct address_space *f_mapping;
 };
 

@@ -17,6 +17,7 @@ const (
 	kindSkip   = 3
 	kindWalk   = 4
 	kindMark   = 5
+	kindClear  = 6
 
 	infoOther = 1
 	infoAnon  = 2
@@ -30,9 +31,12 @@ const (
 func SkipReasons() []string {
 	return []string{
 		"none", "foreign", "no_swap", "migrating", "not_lru", "pte_lock", "pmd_lock", "split", "heuristics",
-		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted",
+		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs,
 	}
 }
+
+// skipClearRefs is the reason where somebody wrote to /proc/PID/clear_refs.
+const skipClearRefs = "clear_refs"
 
 // skipReasons reads the names of enum mglru_skip_reason from the kernel, whose
 // numbers are its own.
@@ -88,6 +92,8 @@ func decode(b []byte, reasons map[uint32]string, r *heat.Record) (cookie uint64,
 		if r.Reason = reasons[info]; r.Reason == "" {
 			r.Reason = "unknown"
 		}
+	case kindClear:
+		r.Kind, r.Reason = heat.KindSkip, skipClearRefs
 	case kindWalk:
 		r.Kind = heat.KindWalk
 	case kindMark:

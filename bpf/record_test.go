@@ -49,6 +49,9 @@ func TestDecode(t *testing.T) {
 		"a skip for a reason without a name": {
 			header(kindSkip, 42, 0, 99, 4096, 8192),
 			heat.Record{Kind: heat.KindSkip, TGID: 42, Start: 4096, End: 8192, Reason: "unknown"}},
+		"a clearing of all bits is a skip of all addresses": {
+			header(kindClear, 42, 0, 0, 0, 1<<63),
+			heat.Record{Kind: heat.KindSkip, TGID: 42, End: 1 << 63, Reason: "clear_refs"}},
 		"a walk": {header(kindWalk, 42, 1, 0, 0, 0), heat.Record{Kind: heat.KindWalk, TGID: 42, Node: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +79,7 @@ func TestDecodeMark(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for kind := range uint32(7) {
+	for kind := range uint32(8) {
 		f.Add(header(kind, 1, 2, 3, 1<<40, 1<<41))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

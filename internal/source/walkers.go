@@ -12,8 +12,9 @@ import (
 // helpers of the kernel that clear them would show it: the hooks do not see it.
 // sysRoot is "/sys".
 //
-// DAMON can be asked. Writes to /proc/PID/clear_refs and to page_idle/bitmap
-// leave no trace and cannot be noticed.
+// DAMON can be asked. Writes to /proc/PID/clear_refs reach the sink as skips of
+// the whole process. Writes to page_idle/bitmap leave no trace and cannot be
+// noticed.
 func otherWalkers(sysRoot string) []string {
 	var active []string
 	// Patterns have no syntax error, and Glob has no other one.
