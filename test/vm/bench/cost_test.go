@@ -202,7 +202,11 @@ func (b *bench) rfc(t *testing.T, variant string, inPlace bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	setProbes(t, bpf.EnabledPageProbes)
 	defer setProbes(t, 0)
 	age := by(rivals.BenchAge)
@@ -356,7 +360,11 @@ func load(t *testing.T, inPlace bool) *rivalsObjects {
 	if err := spec.LoadAndAssign(objs, nil); err != nil {
 		t.Fatalf("%+v", err)
 	}
-	t.Cleanup(func() { objs.Close() })
+	t.Cleanup(func() {
+		if err := objs.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return objs
 }
 
@@ -373,10 +381,10 @@ func program(t *testing.T, name string) *ebpf.Program {
 			t.Fatal(err)
 		}
 		if info, err := p.Info(); err == nil && info.Name == name && info.Type == ebpf.Syscall {
-			t.Cleanup(func() { p.Close() })
+			t.Cleanup(func() { _ = p.Close() }) // of a descriptor alone
 			return p
 		}
-		p.Close()
+		_ = p.Close() // of a descriptor alone
 	}
 }
 
