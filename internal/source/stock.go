@@ -167,7 +167,11 @@ func (s *Stock) ageNode(ctx context.Context, w *writer, req Request, node int, w
 			return ctx.Err()
 		}
 		if try == passTries {
-			return &Failure{Reason: ReasonRaced, Err: errors.Join(fmt.Errorf("node %d of %q: generation %d stays the youngest", node, req.Path, was), werr)}
+			reason := ReasonRaced
+			if errors.Is(werr, unix.EINVAL) {
+				reason = ReasonGone // it is removed, but listed as long as it has pages
+			}
+			return &Failure{Reason: reason, Err: errors.Join(fmt.Errorf("node %d of %q: generation %d stays the youngest", node, req.Path, was), werr)}
 		}
 		fresh = true
 	}
