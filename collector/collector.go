@@ -4,6 +4,7 @@
 package collector
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,7 +38,7 @@ func New(snap func() *heat.Snapshot, opts Options) prometheus.Collector {
 	if opts.LabelComm {
 		process = append(process, "comm")
 	}
-	area := append(process[:len(process):len(process)], "node", "type")
+	area := slices.Concat(process, []string{"node", "type"})
 	return &collector{
 		snap:    snap,
 		opts:    opts,
@@ -157,6 +158,6 @@ func (e *emitter) add(d *prometheus.Desc) func(prometheus.Metric, error) {
 // byReason emits a counter for each key of a map.
 func (e *emitter) byReason(d *prometheus.Desc, counts map[string]uint64, labels ...string) {
 	for reason, n := range counts {
-		e.counter(d, float64(n), append(labels[:len(labels):len(labels)], reason)...)
+		e.counter(d, float64(n), append(slices.Clip(labels), reason)...)
 	}
 }

@@ -405,14 +405,17 @@ func (h *history) population() []Process {
 			p = Process{ProcessID{tgid, h.Uint64N(4), h.Uint64N(4)}, h.comm()}
 			ok = true
 			h.layouts[tgid] = h.layout()
-		case ok && h.fault(0.05):
-			ok = false
-		case ok && h.fault(0.05):
-			p.Start++
-		case ok && h.fault(0.05):
-			p.Image++
-		case ok && h.fault(0.05):
-			p.Comm = h.comm()
+		case ok && h.fault(0.19): // one of four, about as often each
+			switch h.IntN(4) {
+			case 0:
+				ok = false
+			case 1:
+				p.Start++
+			case 2:
+				p.Image++
+			case 3:
+				p.Comm = h.comm()
+			}
 		}
 		delete(h.alive, tgid)
 		if ok {

@@ -270,7 +270,7 @@ func parseProcs(b []byte, pids []int) (_ []int, hidden uint64, err error) {
 // which the number of its links says.
 func stat(dir string) (inode uint64, leaf bool, err error) {
 	var st unix.Stat_t
-	for err = unix.EINTR; err == unix.EINTR; { //nolint:errorlint // a bare errno
+	for err = unix.EINTR; err == unix.EINTR; {
 		err = unix.Lstat(dir, &st)
 	}
 	if err != nil {

@@ -152,19 +152,19 @@ func (p *lruGenParser) parse(r io.Reader) error {
 	b := bufio.NewReaderSize(r, 64<<10)
 	state := 0 // 1: in a memcg, 2: in a node of it; -1: in a memcg to be skipped
 	for n := 1; ; n++ {
-		line, err := b.ReadSlice('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("read line %d of lru_gen: %w", n, err)
+		line, readErr := b.ReadSlice('\n')
+		if readErr != nil && !errors.Is(readErr, io.EOF) {
+			return fmt.Errorf("read line %d of lru_gen: %w", n, readErr)
 		}
-		end := err != nil
 		line = bytes.TrimSuffix(line, []byte("\n"))
 		if len(line) > 0 {
+			var err error
 			if state, err = p.line(line, state); err != nil {
 				return fmt.Errorf("line %d of lru_gen: %w", n, err)
 			}
 		}
-		if end {
-			return nil
+		if readErr != nil {
+			return nil //nolint:nilerr // it is the end of the file
 		}
 	}
 }

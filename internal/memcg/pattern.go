@@ -138,7 +138,6 @@ func compileSet(s string) (set string, length int, err error) {
 		b.WriteByte('^')
 		i++
 	}
-	last := rune(-1) // the character that a range may begin with
 	for first := true; ; first = false {
 		if i >= len(s) {
 			return "", 0, errors.New(`a set has no "]" (write \[ for the character)`)
@@ -156,14 +155,13 @@ func compileSet(s string) (set string, length int, err error) {
 		}
 		b.WriteString(s[i : i+n])
 		i += n
-		last = lo
 		if i+1 < len(s) && s[i] == '-' && s[i+1] != ']' {
 			hi, n, err := setChar(s[i+1:])
 			if err != nil {
 				return "", 0, err
 			}
-			if hi < last {
-				return "", 0, fmt.Errorf("the range %s-%s ends before it begins", string(last), string(hi))
+			if hi < lo {
+				return "", 0, fmt.Errorf("the range %s-%s ends before it begins", string(lo), string(hi))
 			}
 			b.WriteString(s[i : i+1+n])
 			i += 1 + n

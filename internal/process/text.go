@@ -31,10 +31,8 @@ func readDirInts(path string) ([]int, error) {
 
 // cutLine returns the first line of b, without its newline, and the rest.
 func cutLine(b []byte) (line, rest []byte) {
-	if i := bytes.IndexByte(b, '\n'); i >= 0 {
-		return b[:i], b[i+1:]
-	}
-	return b, nil
+	line, rest, _ = bytes.Cut(b, []byte{'\n'})
+	return line, rest
 }
 
 // cutField returns the first run of non-blanks of a line, and what follows it.

@@ -113,8 +113,7 @@ func failure(err error) *Failure {
 	if errors.Is(err, bpf.ErrProbesOff) {
 		f.Reason = ReasonProbesOff
 	}
-	var errno unix.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		if r, ok := reasons[errno]; ok {
 			f.Reason = r
 		}

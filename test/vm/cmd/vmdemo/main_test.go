@@ -59,7 +59,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
 	cancel()
-	<-ended
+	<-ended //nolint:errcheck // it was interrupted
 }
 
 // sum adds up the samples of a metric that have all the labels.
