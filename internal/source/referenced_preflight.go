@@ -22,6 +22,7 @@ func referencedRequirements(procRoot, sysRoot string) []preflight.Requirement {
 		openRequirement("accessed bits can be cleared", filepath.Join(procRoot, "self/clear_refs"), os.O_WRONLY),
 		openRequirement("accessed bits can be read", filepath.Join(procRoot, "self/smaps"), os.O_RDONLY),
 		othersRequirement(procRoot),
+		reclaimRequirement(procRoot, sysRoot),
 		memcgRequirement(procRoot),
 		nodesRequirement(procRoot, sysRoot),
 	}
@@ -38,6 +39,17 @@ func notesReferenced() []string {
 		"while DAMON is on, memory that several processes map is unobserved instead of cold; so is always what a process that runs a KVM guest has not accessed itself",
 		"a page that another process accessed by read() or write() may read as hot, and a huge page is hot or cold as a whole",
 	}
+}
+
+// reclaimRequirement asks for the counters that tell how many accessed bits
+// reclaim may have taken: without them nothing could be called cold.
+func reclaimRequirement(procRoot, sysRoot string) preflight.Requirement {
+	r := preflight.Requirement{Name: "counters of reclaim", Met: true, Detail: filepath.Join(procRoot, "vmstat") + " has them"}
+	counters := newReclaim(procRoot, sysRoot)
+	if _, err := counters.read(); err != nil {
+		r.Met, r.Detail, r.Repair = false, err.Error(), "boot a kernel with CONFIG_VM_EVENT_COUNTERS=y"
+	}
+	return r
 }
 
 // openRequirement asks whether a file can be opened, which changes nothing.
