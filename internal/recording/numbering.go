@@ -7,26 +7,27 @@ import (
 )
 
 // A Numbering gives the regions of one process numbers that do not tell where
-// they are. The number of a region never changes, adjacent regions have adjacent
-// numbers, and, as long as there is room, numbers are in the order of addresses.
-// All else about them is arbitrary.
+// they are. The number of a region never changes and, as long as there is room,
+// numbers are in the order of addresses. Adjacent regions have adjacent numbers,
+// unless both were there before what joined them. All else is arbitrary.
 type Numbering struct {
 	known []numbered // by region
-	// shuffled is set once a region found no room where it belongs; top is the
-	// highest number.
-	shuffled bool
-	top      uint64
+	// spare is how many regions found no room where they belong. They have the
+	// lowest numbers.
+	spare uint64
 }
 
 type numbered struct{ region, number uint64 }
 
 const (
-	// firstNumber is in the middle of where numbers can be.
-	firstNumber = 1 << 40
-	// island is how far apart regions get that have nothing between them yet,
-	// and are not adjacent; between others it is stride, or what fits.
-	island = 1 << 20
+	// lowest to highest is where numbers are that are in order, from the middle.
+	lowest, middle, highest = 1 << 41, 1 << 42, maxRegion
+	// island is how far from the others a region gets that is above or below
+	// all of them, and stride one that is between two, if that fits.
+	island = 1 << 26
 	stride = 1 << 10
+	// scarce is into how many steps at least what room is left is divided.
+	scarce = 64
 )
 
 // Number returns a region's number, and gives it one if it has none.
@@ -37,10 +38,9 @@ func (n *Numbering) Number(region uint64) uint64 {
 	}
 	number, ok := n.between(i, region)
 	if !ok {
-		n.shuffled = true
-		number = n.top + island
+		number = n.spare
+		n.spare++
 	}
-	n.top = max(n.top, number)
 	n.known = slices.Insert(n.known, i, numbered{region, number})
 	return number
 }
@@ -61,26 +61,27 @@ func (n *Numbering) search(region uint64) (int, bool) {
 func (n *Numbering) between(i int, region uint64) (uint64, bool) {
 	switch {
 	case len(n.known) == 0:
-		return firstNumber, true
-	case n.shuffled:
+		return middle, true
+	case n.spare > 0: // the neighbours may be anywhere
 		return 0, false
 	case i == len(n.known):
 		below := n.known[i-1]
 		if below.region+1 == region {
-			return below.number + 1, true
+			return below.number + 1, below.number+1 < highest
 		}
-		return below.number + island, true
+		step := min(island, (highest-below.number)/scarce)
+		return below.number + step, step > 0
 	case i == 0:
 		above := n.known[0]
-		step := uint64(island)
 		if region+1 == above.region {
-			step = 1
+			return above.number - 1, above.number > lowest
 		}
-		return above.number - step, above.number > step
+		step := min(island, (above.number-lowest)/scarce)
+		return above.number - step, step > 0
 	}
 	below, above := n.known[i-1], n.known[i]
 	room := above.number - below.number
-	step := min(stride, room/2)
+	step := max(1, min(stride, room/scarce))
 	switch {
 	case room < 2:
 		return 0, false
@@ -111,7 +112,7 @@ func (n *Numbering) Span(start, end uint64) (uint64, uint64) {
 	if i > j {
 		return 0, 0
 	}
-	if n.shuffled {
+	if n.spare > 0 {
 		lo, hi := n.known[i].number, n.known[i].number
 		for _, k := range n.known[i : j+1] {
 			lo, hi = min(lo, k.number), max(hi, k.number)

@@ -71,7 +71,7 @@ func (d *Reader) head() error {
 		n, err := d.r.Read(line[len(line) : len(line)+1])
 		line = line[:len(line)+n]
 		if err != nil && n == 0 {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			return err
@@ -92,7 +92,7 @@ func (d *Reader) head() error {
 	}
 	d.next = int64(len(line))
 	if err := d.frame(); err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = ErrTruncated
 		}
 		return err
@@ -117,7 +117,7 @@ func (d *Reader) Next(ev *Event) error {
 		return d.err
 	}
 	if err := d.event(ev); err != nil {
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			err = &Error{d.file, d.offset, err}
 		}
 		d.err = err
@@ -132,7 +132,7 @@ func (d *Reader) Next(ev *Event) error {
 func (d *Reader) event(ev *Event) error {
 	for len(d.rest) == 0 {
 		switch err := d.frame(); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return ErrTruncated
 		case err != nil:
 			return err
@@ -161,7 +161,7 @@ func (d *Reader) frame() error {
 	}
 	d.packed = grown(d.packed, int(packed))
 	if _, err := io.ReadFull(d.r, d.packed); err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return ErrTruncated
 		}
 		return cut(err)
@@ -174,7 +174,8 @@ func (d *Reader) frame() error {
 	}
 	d.raw = grown(d.raw, int(raw))
 	if _, err := io.ReadFull(d.flate, d.raw); err != nil {
-		return fmt.Errorf("the frame is damaged: %w", err)
+		// Its words alone: io.EOF in it would read as the end of the recording.
+		return errors.New("the frame is damaged: " + err.Error())
 	}
 	d.next += frameHead + int64(packed)
 	d.rest, d.delta = d.raw, delta{}
@@ -183,7 +184,7 @@ func (d *Reader) frame() error {
 
 // cut says truncated for an end in the middle of something.
 func cut(err error) error {
-	if err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrTruncated
 	}
 	return err

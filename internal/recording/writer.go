@@ -34,7 +34,9 @@ type delta struct {
 func NewWriter(w io.Writer, h Header) (*Writer, error) {
 	e := &Writer{w: w}
 	var err error
-	if e.flate, err = flate.NewWriter(&e.packed, flate.DefaultCompression); err != nil {
+	// The source waits while records are written: the best compression takes
+	// six times as long, for files that are a sixth smaller.
+	if e.flate, err = flate.NewWriter(&e.packed, flate.BestSpeed); err != nil {
 		return nil, err
 	}
 	text, err := h.marshal()

@@ -138,7 +138,7 @@ func readThrough(file string) (string, error) {
 	passes := 0
 	for {
 		switch err := d.Next(&ev); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			h := d.Header()
 			return fmt.Sprintf("%s has %d passes in %s, recorded %s on Linux %s with source %s",
 				file, passes, ev.At.Round(time.Second), h.Started.UTC().Format(time.RFC3339), h.Kernel, h.Source), nil
