@@ -16,6 +16,14 @@ const benchRegions = 1_000_000
 // benchRuns bounds the regions of a run: mappings are rarely one piece.
 const benchRuns = 1000
 
+// benchNow moves on by 15 s at each beginning and end of a pass.
+var benchNow = time.Unix(0, 0)
+
+func tick(t *Tracker) *Tracker {
+	benchNow = benchNow.Add(15 * time.Second)
+	return t
+}
+
 func benchResidency(n int) *Residency {
 	r := &Residency{Parts: make([]ResidentPart, n)}
 	var all Bitmap
@@ -31,6 +39,7 @@ func benchTracker(b *testing.B, res map[int]*Residency) *Tracker {
 	t, err := NewTracker(Params{
 		PassesPerWindow: 4, HotFraction: 0.5,
 		RegionBuckets: []uint64{0, 1, 8, 64, 256, 512, 1024, 2048},
+		IdleAges:      []time.Duration{time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour},
 		LabelPID:      true, LabelComm: true,
 	})
 	if err != nil {
@@ -49,7 +58,7 @@ func benchPass(b *testing.B, t *Tracker, res map[int]*Residency, order []uint64)
 	for tgid := range res {
 		procs = append(procs, Process{ProcessID{TGID: tgid}, "bench"})
 	}
-	t.Begin(procs, func(ProcessID) bool { return true })
+	tick(t).Begin(benchNow, procs, func(ProcessID) bool { return true })
 	young := Bitmap{1, 2, 4, 8, 16, 32, 64, 128}
 	for tgid := range res {
 		t.Walked(tgid, 0)
@@ -58,7 +67,7 @@ func benchPass(b *testing.B, t *Tracker, res map[int]*Residency, order []uint64)
 			t.Fold(tgid, region, &young)
 		}
 	}
-	t.EndPass(3, false)
+	tick(t).EndPass(benchNow, 3, false)
 }
 
 // BenchmarkFold folds a pass in which every region has young pages.
@@ -80,14 +89,14 @@ func BenchmarkFold(b *testing.B) {
 			for _, region := range c.order { // touches all memory once
 				t.Fold(7, region, &young)
 			}
-			t.EndPass(3, false)
+			tick(t).EndPass(benchNow, 3, false)
 			b.ReportAllocs()
 			start := cpuTime()
 			for b.Loop() {
 				for _, region := range c.order {
 					t.Fold(7, region, &young)
 				}
-				t.EndPass(3, false)
+				tick(t).EndPass(benchNow, 3, false)
 			}
 			perRegion(b, cpuTime()-start)
 		})
@@ -121,7 +130,7 @@ func BenchmarkEndWindow(b *testing.B) {
 				}
 				t.Walked(7, 0)
 				t.Walked(7, 1)
-				t.EndPass(3, false)
+				tick(t).EndPass(benchNow, 3, false)
 				res[7] = c.next[i%2]
 				start := cpuTime()
 				b.StartTimer()
@@ -150,7 +159,7 @@ func BenchmarkMassExit(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
-		t.Begin(nil, func(ProcessID) bool { return true })
+		tick(t).Begin(benchNow, nil, func(ProcessID) bool { return true })
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(res)), "ns/process")
 }

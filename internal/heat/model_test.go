@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"maps"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,23 +33,47 @@ import (
 //   - A page is hot if it is watched and was young in at least the wanted share
 //     of the passes; else warm if it is watched, no pass missed it, and some pass
 //     found it young; else cold if it is watched, no pass missed it, and none
-//     found it young; else unobserved. Passes are counted up to
-//     MaxPassesPerWindow, of a window that went on for too long.
+//     found it young; else unobserved.
+//   - A page is tracked since the first pass at the end of whose window it was
+//     resident, if it was so at the end of all windows since, and on nodes that
+//     can be told apart. Its age counts from the last of: that pass, a pass that
+//     found it young, one that missed it or its process. A pass misses a process
+//     for this purpose also if it did not walk a node on which the residency
+//     shows pages at the window's end, if it was the first to walk after passes
+//     that did not, and if records came between a window and its end before it.
+//   - If page's age counts from pass k, then as seen by pass n it has been idle
+//     from the end of k to the beginning of n. At the end of a window it is idle
+//     for as long as the last pass saw it to be, if its node can be told apart.
+//   - A page found young by a pass is reaccessed after having been idle for as
+//     long as the pass before saw it to be. It counts if it was tracked before
+//     the window and is resident at its end.
 type model struct {
 	params Params
 	frac   [2]int // HotFraction as a fraction
 	pass   int    // the number of the pass under way, or next
 	first  int    // the first pass of the window
 	procs  map[int]*modelProcess
-	merged map[seriesKey]map[areaKey]*Histogram
+	merged map[seriesKey]map[areaKey]*modelCounter
 	lossy  map[int]bool // passes that lost anyone's records
 	lives  int
+	seen   map[string]int
+	begins map[int]time.Time
+	ends   map[int]time.Time
+}
+
+type modelCounter struct {
+	Histogram
+	reaccessed map[time.Duration]uint64 // bytes
+	heat       float64
+	heatAt     time.Time
+	// The window's.
+	accesses, judged int
 }
 
 type modelProcess struct {
 	Process
 	life     int // changes whenever counters may start again
-	own      map[areaKey]*Histogram
+	own      map[areaKey]*modelCounter
 	resident map[uint64]int16 // page to node, at the window before; nil if not watched
 	walks    map[int]uint64   // pass to nodes walked
 	lost     map[int]bool     // passes that lost records
@@ -55,6 +82,9 @@ type modelProcess struct {
 	young    map[uint64]map[int]bool
 	skipped  map[uint64]map[int]bool // only of pages the history uses
 	early    bool                    // records came between the last window's last pass and its end
+	since    map[uint64]int          // page to the first pass that it is tracked of
+	gaps     map[int]bool            // passes that missed the process, as to ages
+	found    map[uint64]map[int]bool // as young, but over all windows, and without what proves nothing
 }
 
 func (m *model) record(facts map[uint64]map[int]bool, page uint64) {
@@ -66,8 +96,9 @@ func (m *model) record(facts map[uint64]map[int]bool, page uint64) {
 
 func newModelProcess(p Process) *modelProcess {
 	return &modelProcess{
-		Process: p, own: map[areaKey]*Histogram{}, walks: map[int]uint64{}, lost: map[int]bool{}, missed: map[int]bool{},
+		Process: p, own: map[areaKey]*modelCounter{}, walks: map[int]uint64{}, lost: map[int]bool{}, missed: map[int]bool{},
 		unwalked: map[int]bool{}, young: map[uint64]map[int]bool{}, skipped: map[uint64]map[int]bool{},
+		since: map[uint64]int{}, gaps: map[int]bool{}, found: map[uint64]map[int]bool{},
 	}
 }
 
@@ -84,7 +115,7 @@ func (m *model) begin(procs []Process) {
 			p.Comm = info.Comm
 			if m.params.LabelComm {
 				m.lives++
-				p.life, p.own = m.lives, map[areaKey]*Histogram{}
+				p.life, p.own = m.lives, map[areaKey]*modelCounter{}
 			}
 		}
 		now[info.TGID] = p
@@ -148,6 +179,51 @@ func (m *model) judge(p *modelProcess, page uint64) verdict {
 	return verdict{"cold", 0}
 }
 
+// ages settles what the window's passes said of ages.
+func (m *model) ages(p *modelProcess, res *Residency) {
+	wiped := !p.unwalked[m.first-1]
+	for pass := m.first; pass < m.pass; pass++ {
+		if !wiped || p.missed[pass] {
+			p.gaps[pass] = true
+		}
+		for page, passes := range p.young {
+			if wiped && passes[pass] {
+				if p.found[page] == nil {
+					p.found[page] = map[int]bool{}
+				}
+				p.found[page][pass] = true
+			}
+		}
+		if !p.unwalked[pass] {
+			wiped = true
+		}
+	}
+	for _, part := range res.Parts {
+		if part.Node >= 0 && part.Node < 64 && p.walks[m.pass-1]>>part.Node&1 == 0 {
+			p.gaps[m.pass-1] = true
+		}
+	}
+}
+
+// idle is for how long a tracked page has been idle, as seen by a pass.
+func (m *model) idle(p *modelProcess, page uint64, pass int) time.Duration {
+	from := pass
+	for from > p.since[page] && !p.gaps[from] && !p.skipped[page][from] && !p.found[page][from] {
+		from--
+	}
+	return m.begins[pass].Sub(m.ends[max(from, pass-maxAge)])
+}
+
+// reaccesses counts for how long a page that was tracked before the window had
+// been idle each time that it was found young.
+func (m *model) reaccesses(p *modelProcess, page uint64, add func(time.Duration)) {
+	for pass := m.first; pass < m.pass; pass++ {
+		if p.found[page][pass] {
+			add(m.idle(p, page, pass-1))
+		}
+	}
+}
+
 // endWindow returns the verdicts by process and page, and the series.
 func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verdict, []Series) {
 	verdicts := map[int]map[uint64]verdict{}
@@ -184,7 +260,7 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 	})
 	areas := map[seriesKey]map[areaKey]*Area{}
 	swapped := map[seriesKey]uint64{}
-	hists := map[seriesKey]map[areaKey]*Histogram{}
+	hists := map[seriesKey]map[areaKey]*modelCounter{}
 	left := m.params.MaxRegions
 	for rank, k := range keys {
 		procs := groups[k]
@@ -203,13 +279,14 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 			if out.pid > 0 {
 				hist = p.own
 			} else if hist == nil {
-				hist = map[areaKey]*Histogram{}
+				hist = map[areaKey]*modelCounter{}
 				m.merged[out] = hist
 			}
 			hists[out] = hist
 			res := residency[p.TGID]
 			swapped[out] += res.SwappedPages * PageSize
 			verdicts[p.TGID] = map[uint64]verdict{}
+			m.ages(p, res)
 			m.sum(p, res, areas[out], hist, verdicts[p.TGID])
 
 			regions := map[uint64]bool{}
@@ -226,36 +303,57 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 				}
 			}
 			p.resident = nil
+			since := map[uint64]int{}
 			if m.params.MaxRegions == 0 || len(regions) <= left {
 				p.resident = next
 				left -= len(regions)
+				for page, node := range next {
+					if node >= 64 {
+						continue
+					}
+					since[page] = m.pass - 1
+					if first, ok := p.since[page]; ok {
+						since[page] = first
+					}
+				}
 			}
+			p.since = since
 		}
 	}
 	for tgid, p := range m.procs {
 		if residency[tgid] == nil {
 			p.resident = nil
+			p.since = map[uint64]int{}
 		}
 		p.early = false
 		for _, passes := range p.young {
 			if passes[m.pass] {
 				p.early = true
+				p.gaps[m.pass] = true
 			}
 		}
 		p.young = map[uint64]map[int]bool{}
 	}
+	series := m.series(areas, hists, swapped)
 	m.first = m.pass
-	return verdicts, m.series(areas, hists, swapped)
+	return verdicts, series
 }
 
 // sum adds a process's pages to the areas of its series.
-func (m *model) sum(p *modelProcess, res *Residency, areas map[areaKey]*Area, hist map[areaKey]*Histogram, verdicts map[uint64]verdict) {
+func (m *model) sum(p *modelProcess, res *Residency, areas map[areaKey]*Area, hist map[areaKey]*modelCounter, verdicts map[uint64]verdict) {
 	area := func(node int16, typ Type) *Area {
 		k := areaKey{node, typ}
 		if areas[k] == nil {
-			areas[k] = &Area{Node: int(node), Type: typ}
+			areas[k] = &Area{Node: int(node), Type: typ, Idle: make([]uint64, len(m.params.IdleAges))}
 		}
 		return areas[k]
+	}
+	counter := func(part *ResidentPart) *modelCounter {
+		k := areaKey{part.Node, part.Type}
+		if hist[k] == nil {
+			hist[k] = &modelCounter{Histogram: Histogram{Counts: make([]uint64, len(m.params.RegionBuckets)+1)}, reaccessed: map[time.Duration]uint64{}}
+		}
+		return hist[k]
 	}
 	for _, part := range res.Parts {
 		var accesses uint64
@@ -282,15 +380,31 @@ func (m *model) sum(p *modelProcess, res *Residency, areas map[areaKey]*Area, hi
 			if v.Class != "unobserved" {
 				watched = true
 				accesses += uint64(v.Young)
+				counter(&part).judged++
 			}
+			if _, tracked := p.since[page]; !tracked {
+				continue
+			}
+			for i, d := range m.params.IdleAges {
+				if part.Node < 64 && m.idle(p, page, m.pass-1) >= d {
+					a.Idle[i] += PageSize
+					m.seen["idle"]++
+				}
+			}
+			m.reaccesses(p, page, func(idle time.Duration) {
+				for _, d := range m.params.IdleAges {
+					if idle >= d {
+						counter(&part).reaccessed[d] += PageSize
+						m.seen["reaccessed"]++
+					}
+				}
+			})
 		}
 		if !watched {
 			continue
 		}
 		k := areaKey{part.Node, part.Type}
-		if hist[k] == nil {
-			hist[k] = &Histogram{Counts: make([]uint64, len(m.params.RegionBuckets)+1)}
-		}
+		hist[k].accesses += int(accesses)
 		bucket := 0
 		for bucket < len(m.params.RegionBuckets) && accesses > m.params.RegionBuckets[bucket] {
 			bucket++
@@ -305,20 +419,25 @@ func (m *model) sum(p *modelProcess, res *Residency, areas map[areaKey]*Area, hi
 	}
 }
 
-func (m *model) series(areas map[seriesKey]map[areaKey]*Area, hists map[seriesKey]map[areaKey]*Histogram, swapped map[seriesKey]uint64) []Series {
+func (m *model) series(areas map[seriesKey]map[areaKey]*Area, hists map[seriesKey]map[areaKey]*modelCounter, swapped map[seriesKey]uint64) []Series {
 	var out []Series
 	for k, byArea := range areas {
 		s := Series{PID: k.pid, Comm: k.comm, SwappedBytes: swapped[k]}
 		for ak := range hists[k] {
 			if byArea[ak] == nil {
-				byArea[ak] = &Area{Node: int(ak.node), Type: ak.typ}
+				byArea[ak] = &Area{Node: int(ak.node), Type: ak.typ, Idle: make([]uint64, len(m.params.IdleAges))}
 			}
 		}
 		for ak, a := range byArea {
 			a.Accesses = Histogram{Bounds: m.params.RegionBuckets, Counts: make([]uint64, len(m.params.RegionBuckets)+1)}
+			a.Reaccessed = make([]uint64, len(m.params.IdleAges))
 			if h := hists[k][ak]; h != nil {
 				copy(a.Accesses.Counts, h.Counts)
 				a.Accesses.Sum = h.Sum
+				for i, d := range m.params.IdleAges {
+					a.Reaccessed[i] = h.reaccessed[d]
+				}
+				m.heat(a, h)
 			}
 			s.Areas = append(s.Areas, *a)
 		}
@@ -327,6 +446,41 @@ func (m *model) series(areas map[seriesKey]map[areaKey]*Area, hists map[seriesKe
 	}
 	slices.SortFunc(out, func(a, b Series) int { return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.Comm, b.Comm)) })
 	return out
+}
+
+func (m *model) heat(a *Area, c *modelCounter) {
+	if c.judged > 0 {
+		now := m.ends[m.pass-1]
+		x := float64(c.accesses) / float64((m.pass-m.first)*c.judged)
+		if c.heatAt.IsZero() {
+			c.heat = x
+		} else {
+			c.heat += (x - c.heat) * (1 - math.Exp(-now.Sub(c.heatAt).Seconds()/m.params.Average.Seconds()))
+		}
+		c.heatAt = now
+		a.HeatRatio, a.HeatKnown = c.heat, true
+	}
+	c.accesses, c.judged = 0, 0
+}
+
+// setIdleAges is a change of the config.
+func (m *model) setIdleAges(ages []time.Duration) {
+	m.params.IdleAges = ages
+	forget := func(counters map[areaKey]*modelCounter) {
+		for _, c := range counters {
+			for d := range c.reaccessed {
+				if !slices.Contains(ages, d) {
+					delete(c.reaccessed, d)
+				}
+			}
+		}
+	}
+	for _, c := range m.merged {
+		forget(c)
+	}
+	for _, p := range m.procs {
+		forget(p.own)
+	}
 }
 
 // A history drives a tracker and the model through the same random events.
@@ -340,6 +494,7 @@ type history struct {
 	counters map[string]uint64  // by series, area and bucket
 	nodes    uint64
 	calm     bool // few faults, so that much is observed
+	now      time.Time
 	seen     map[string]int
 }
 
@@ -351,7 +506,7 @@ var pages = []int{0, 1, 2, 31, 62, 63, 64, 65, 127, 128, 255, 256, 257, 383, 447
 func newHistory(tb testing.TB, seed uint64) *history {
 	h := &history{
 		Rand: rand.New(rand.NewPCG(seed, 0)), tb: tb, alive: map[int]Process{}, layouts: map[int]*Residency{},
-		counters: map[string]uint64{}, nodes: 1, seen: map[string]int{},
+		counters: map[string]uint64{}, nodes: 1, seen: map[string]int{}, now: time.Unix(1e9, 0),
 	}
 	h.calm = h.chance(0.6)
 	if h.chance(0.6) {
@@ -362,7 +517,8 @@ func newHistory(tb testing.TB, seed uint64) *history {
 	p := Params{
 		PassesPerWindow: passes, HotFraction: float64(frac[0]) / float64(frac[1]),
 		RegionBuckets: []uint64{0, 1, 4, 16, 64},
-		Top:           h.IntN(4), LabelPID: h.chance(0.7), LabelComm: h.chance(0.5),
+		IdleAges:      h.idleAges(), Average: time.Duration(1+h.IntN(100)) * time.Second,
+		Top: h.IntN(4), LabelPID: h.chance(0.7), LabelComm: h.chance(0.5),
 	}
 	if h.chance(0.3) {
 		p.MaxRegions = 1 + h.IntN(15)
@@ -377,9 +533,28 @@ func newHistory(tb testing.TB, seed uint64) *history {
 	h.tracker = t
 	h.model = &model{
 		params: p, frac: frac, pass: 1, first: 1,
-		procs: map[int]*modelProcess{}, merged: map[seriesKey]map[areaKey]*Histogram{}, lossy: map[int]bool{},
+		procs: map[int]*modelProcess{}, merged: map[seriesKey]map[areaKey]*modelCounter{}, lossy: map[int]bool{},
+		begins: map[int]time.Time{}, ends: map[int]time.Time{}, seen: h.seen,
 	}
 	return h
+}
+
+// idleAges are up to 16, on either side of what passes, windows and histories
+// take.
+func (h *history) idleAges() []time.Duration {
+	var ages []time.Duration
+	at := time.Duration(0)
+	for range h.IntN(MaxIdleAges + 1) {
+		at += time.Duration(1+h.IntN(40)) * time.Second / 4
+		ages = append(ages, at)
+	}
+	return ages
+}
+
+// tick lets up to d pass by.
+func (h *history) tick(d time.Duration) time.Time {
+	h.now = h.now.Add(time.Duration(h.Int64N(int64(d/time.Second)+1)) * time.Second)
+	return h.now
 }
 
 func (h *history) chance(p float64) bool { return h.Float64() < p }
@@ -532,7 +707,8 @@ func (h *history) skip() {
 func (h *history) pass() {
 	list := h.population()
 	h.model.begin(list)
-	h.tracker.Begin(list, func(ProcessID) bool { return h.chance(0.5) })
+	h.model.begins[h.model.pass] = h.tick(6 * time.Second)
+	h.tracker.Begin(h.now, list, func(ProcessID) bool { return h.chance(0.5) })
 	nodes := h.nodes
 	if h.fault(0.05) {
 		nodes = h.Uint64N(4)
@@ -564,7 +740,8 @@ func (h *history) pass() {
 		}
 	}
 	failed := h.fault(0.08)
-	got, want := h.tracker.EndPass(nodes, failed), h.model.endPass(nodes, failed)
+	h.model.ends[h.model.pass] = h.tick(2 * time.Second)
+	got, want := h.tracker.EndPass(h.now, nodes, failed), h.model.endPass(nodes, failed)
 	if got != want {
 		h.tb.Fatalf("pass %d: EndPass says %d unwalked, want %d", h.model.pass-1, got, want)
 	}
@@ -588,7 +765,7 @@ func (h *history) between() {
 func (h *history) window() {
 	passes := h.model.params.PassesPerWindow
 	if h.fault(0.1) {
-		passes = 1 + h.IntN(MaxPassesPerWindow+3) // a window that ends early or late
+		passes = 1 + h.IntN(MaxPassesPerWindow) // a window that ends early or late
 	}
 	for i := range passes {
 		if i > 0 {
@@ -607,6 +784,22 @@ func (h *history) window() {
 		}
 		if !h.fault(0.1) {
 			residency[tgid] = h.layouts[tgid]
+		}
+	}
+	if h.chance(0.1) {
+		// Counters of ages that are gone begin at 0, should these come back.
+		for _, d := range h.model.params.IdleAges { // some of them stay, but who is to know
+			maps.DeleteFunc(h.counters, func(k string, _ uint64) bool { return strings.HasSuffix(k, d.String()) })
+		}
+		ages := append(h.idleAges(), h.model.params.IdleAges...)
+		slices.Sort(ages)
+		ages = slices.Compact(ages)
+		h.Shuffle(len(ages), func(i, j int) { ages[i], ages[j] = ages[j], ages[i] })
+		ages = ages[:min(len(ages), h.IntN(MaxIdleAges+1))]
+		slices.Sort(ages)
+		h.model.setIdleAges(ages)
+		if err := h.tracker.SetParams(h.model.params); err != nil {
+			h.tb.Fatal(err)
 		}
 	}
 	gotPages := map[int]map[uint64]verdict{}
@@ -629,12 +822,29 @@ func (h *history) window() {
 	if diff := diff(wantPages, gotPages); diff != "" {
 		h.tb.Fatalf("pages up to pass %d (-want +got):\n%s", h.model.pass-1, diff)
 	}
+	h.sameHeat(want, got)
 	if diff := diff(want, got); diff != "" {
 		h.tb.Fatalf("series up to pass %d (-want +got):\n%s", h.model.pass-1, diff)
 	}
 	h.monotonic(got)
 	if h.fault(0.1) {
 		h.loseAll()
+	}
+}
+
+// sameHeat compares the heat ratios, and makes those that differ only in how they
+// were rounded the same.
+func (h *history) sameHeat(want, got []Series) {
+	for i := range min(len(want), len(got)) {
+		for j := range min(len(want[i].Areas), len(got[i].Areas)) {
+			w, g := &want[i].Areas[j], &got[i].Areas[j]
+			if math.Abs(w.HeatRatio-g.HeatRatio) < 1e-9 {
+				w.HeatRatio = g.HeatRatio
+			}
+			if g.HeatRatio < 0 || g.HeatRatio > 1 {
+				h.tb.Fatalf("heat ratio %v", g.HeatRatio)
+			}
+		}
 	}
 }
 
@@ -681,6 +891,9 @@ func (h *history) monotonic(series []Series) {
 				now[fmt.Sprint(id, a.Node, a.Type, i)] = n
 			}
 			now[fmt.Sprint(id, a.Node, a.Type, "sum")] = a.Accesses.Sum
+			for i, n := range a.Reaccessed {
+				now[fmt.Sprint(id, a.Node, a.Type, h.model.params.IdleAges[i])] = n
+			}
 		}
 	}
 	for k, n := range now {
@@ -722,7 +935,7 @@ func TestTrackerDoesWhatTheModelDoes(t *testing.T) {
 	if *seed != 0 {
 		return
 	}
-	for _, class := range []string{"hot", "warm", "cold", "unobserved"} {
+	for _, class := range []string{"hot", "warm", "cold", "unobserved", "idle", "reaccessed"} {
 		if seen[class] == 0 {
 			t.Errorf("no history had a %s page", class)
 		}

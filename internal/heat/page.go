@@ -57,6 +57,13 @@ func (b *Bitmap) Or(c *Bitmap) {
 	}
 }
 
+// and leaves only the pages of c.
+func (b *Bitmap) and(c *Bitmap) {
+	for i := range b {
+		b[i] &= c[i]
+	}
+}
+
 // remove takes the pages of c away.
 func (b *Bitmap) remove(c *Bitmap) {
 	for i := range b {

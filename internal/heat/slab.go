@@ -5,24 +5,31 @@ import "math/bits"
 // planes is the number of bit-sliced frequency planes.
 const planes = 3
 
-// A slab is what the tracker keeps of one region of one process, beside the
-// pages that the pass under way found young: those have an array of their own,
-// so that records in any order touch little memory. It has no pointers: the
-// garbage collector never looks into slabs.
+// A slab is what the tracker keeps of one region of one process from window to
+// window. It has no pointers: the garbage collector never looks into slabs.
 type slab struct {
+	// tracked has the pages that were resident at the end of the window before.
+	tracked Bitmap
+	// ages has their idle ages at that time.
+	ages ages
+}
+
+// A tally is what one window found of one region.
+type tally struct {
 	// freq counts the window's passes that found a page young: bit p of page
 	// i's count is freq[p].Has(i).
 	freq [planes]Bitmap
 	// missed has the pages which some pass of the window could not look at.
 	missed Bitmap
 	// watched has the pages that were resident before the last pass of the
-	// window before: those whose accessed bits this window can interpret.
+	// window before, which looked at them: those whose accessed bits this window
+	// can interpret.
 	watched Bitmap
 }
 
 // add counts a pass that found pages young. Counts stay at their maximum rather
 // than wrap.
-func (s *slab) add(young *Bitmap) {
+func (s *tally) add(young *Bitmap) {
 	for i, y := range young {
 		f0, f1, f2 := s.freq[0][i], s.freq[1][i], s.freq[2][i]
 		c0 := f0 & y
@@ -40,11 +47,15 @@ type Classes struct {
 	Hot, Warm, Cold Bitmap
 	// Accesses is the sum of the window's accesses of these pages.
 	Accesses uint64
+	// Idle has, for each idle age of the Params, the pages known to have been
+	// idle for at least that long, and Reaccessed those that were found young in
+	// the window after they had been. Only a Visitor gets them.
+	Idle, Reaccessed []Bitmap
 }
 
 // classify judges the pages of a part: hot are those young in at least need
 // passes, whatever was missed beside; nothing missed is warm or cold.
-func (s *slab) classify(pages *Bitmap, need int, missedAll bool, c *Classes) {
+func (s *tally) classify(pages *Bitmap, need int, missedAll bool, c *Classes) {
 	c.Accesses = 0
 	for i := range pages {
 		f0, f1, f2 := s.freq[0][i], s.freq[1][i], s.freq[2][i]

@@ -7,7 +7,7 @@ import (
 )
 
 // count is the number of passes that found page i young.
-func (s *slab) count(i int) int {
+func (s *tally) count(i int) int {
 	n := 0
 	for bit := range s.freq {
 		if s.freq[bit].Has(i) {
@@ -20,7 +20,7 @@ func (s *slab) count(i int) int {
 func TestAddCountsEachPageByItself(t *testing.T) {
 	// Page i is young in i%9 of nine passes, at the beginning or the end.
 	const passes = 9
-	var s slab
+	var s tally
 	for pass := range passes {
 		var young Bitmap
 		for i := range PagesPerRegion {
@@ -83,7 +83,7 @@ func TestClassify(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, page := range []int{0, 63, 64, 300, 511} {
 				only := bitmapOf(page)
-				var s slab
+				var s tally
 				for range c.young {
 					s.add(&only)
 				}

@@ -41,6 +41,8 @@ type MemcgSnapshot struct {
 	WindowEnd time.Time
 	// WindowPasses is how many passes the window had.
 	WindowPasses int
+	// IdleAges are those of Area.Idle and Area.Reaccessed, ascending.
+	IdleAges []time.Duration
 	// Series are the process series, sorted by PID and Comm.
 	Series []Series
 	// Generations are by node, ascending; none where the kernel does not tell.
@@ -77,6 +79,16 @@ type Area struct {
 	// Accesses has one observation for each watched region and window since
 	// the series began.
 	Accesses Histogram
+	// Idle are the resident bytes known to have been idle for at least each of
+	// the idle ages; Reaccessed, since the series began, are the bytes found
+	// young after they had been. Both have no element where the source does not
+	// see pages.
+	Idle, Reaccessed []uint64
+	// HeatRatio is the moving average of accesses ÷ (passes × pages that were
+	// hot, warm or cold), 0 to 1. HeatKnown is false where the window had no such
+	// page.
+	HeatRatio float64
+	HeatKnown bool
 }
 
 // A Histogram counts observations, cumulative over time but not over buckets.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // MaxPassesPerWindow is how many passes the bit-sliced frequency planes of a
@@ -32,6 +33,13 @@ type Params struct {
 	MinResident uint64
 	// LabelPID and LabelComm say by what series are told apart.
 	LabelPID, LabelComm bool
+	// IdleAges are for how long pages must have been idle to count in
+	// Area.Idle and Area.Reaccessed: ascending, above 0, up to MaxIdleAges of
+	// them. What is longer than maxAge passes took is never reached.
+	IdleAges []time.Duration
+	// Average is the time constant of Area.HeatRatio; 0 makes it that of the
+	// last window.
+	Average time.Duration
 	// MaxRegions bounds the regions that are watched, the biggest processes
 	// first; what is beyond is unobserved. 0 means no bound.
 	MaxRegions int
@@ -51,37 +59,55 @@ type Params struct {
 //
 // A page's first walk only wipes the slate. So what the last pass of a window
 // did not walk is not judged by the next one until a pass has.
+//
+// The idle age of a page outlives windows: it counts from the pass that last
+// found the page young, or from the last pass of the window at whose end it was
+// first resident. A pass that missed the page makes it count anew, too: the
+// accessed bit that the pass did not read may be set. So nothing missed makes a
+// page look older than it is; it may look younger, until it has been watched for
+// long enough again. That the page was missed is no reaccess, nor is what a later
+// pass finds of the time before.
 type Tracker struct {
 	params Params
 	need   int
 	failed bool
+	clock  clock
+	cuts   cuts
 	procs  map[int]*process
 	last   *process
-	// merged has the histograms of series that are not of a single process.
-	// They outlive the processes, or their counters would go down.
-	merged map[seriesKey]histograms
+	// merged has the counters of series that are not of a single process. They
+	// outlive the processes, or they would go down.
+	merged map[seriesKey]counters
+	// region is what EndWindow knows of the region that it is at, sweep which
+	// skips reach into it, and spare a list of regions that is in no use.
+	region regionWindow
+	sweep  sweep
+	spare  []uint64
 }
 
 type process struct {
 	Process
-	// regions are the numbers of the watched regions, ascending; young and
-	// slabs go with them. Young is of the pass under way, slabs of the passes
-	// that have ended.
+	// regions are the numbers of the watched regions, ascending; slabs go with
+	// them, and so does what each pass of the window found young. A pass that
+	// found nothing of the process may have no bitmaps.
 	regions []uint64
-	young   []Bitmap
 	slabs   []slab
+	young   [slots][]Bitmap
 	// runs are the regions again, for find, and cursor is where it last was.
 	runs   []run
 	cursor int
-	// hist has the histograms of the process's own series.
-	hist histograms
+	// own has the counters of the process's own series.
+	own counters
 	// resident is how many bytes group found resident.
 	resident uint64
 	// nodes has a bit for each node that the watched pages are on, walked for
 	// each node whose walk took this process up in this pass. Skips is what
-	// the walks could not look at.
+	// the walks of the window could not look at.
 	nodes, walked uint64
-	skips         []span
+	skips         []skip
+	// gaps has a bit for each pass of the window that missed the process: what
+	// it did not find young has no age.
+	gaps uint8
 	// folded is set once a pass has had records of the process.
 	folded bool
 	// fresh is set until the process has been through a whole pass.
@@ -94,12 +120,18 @@ type process struct {
 	unwalked, stale bool
 }
 
-// A span is the addresses [start, end).
-type span struct{ start, end uint64 }
+// A skip is pages [from, to), counted from address 0, that a pass of the window
+// could not look at: the pass of that index, or lastPass of the window before.
+type skip struct {
+	from, to uint64
+	pass     int
+}
+
+const lastPass = -1
 
 // NewTracker returns a Tracker that knows no process.
 func NewTracker(p Params) (*Tracker, error) {
-	t := &Tracker{procs: map[int]*process{}, merged: map[seriesKey]histograms{}}
+	t := &Tracker{procs: map[int]*process{}, merged: map[seriesKey]counters{}}
 	return t, t.SetParams(p)
 }
 
@@ -111,14 +143,31 @@ func (t *Tracker) SetParams(p Params) error {
 	if !(p.HotFraction > 0 && p.HotFraction <= 1) {
 		return fmt.Errorf("hot fraction: %v is not in (0, 1]", p.HotFraction)
 	}
+	if len(p.IdleAges) > MaxIdleAges {
+		return fmt.Errorf("idle ages: %d are more than %d", len(p.IdleAges), MaxIdleAges)
+	}
+	for i, d := range p.IdleAges {
+		if d <= 0 || i > 0 && d <= p.IdleAges[i-1] {
+			return fmt.Errorf("idle ages: %v at %d is not above 0 and the one before", d, i)
+		}
+	}
 	if !slices.Equal(p.RegionBuckets, t.params.RegionBuckets) {
 		clear(t.merged)
 		for _, p := range t.procs {
-			p.hist = nil
+			p.own = nil
+		}
+	}
+	if !slices.Equal(p.IdleAges, t.params.IdleAges) {
+		for _, c := range t.merged {
+			c.changeIdleAges(t.params.IdleAges, p.IdleAges)
+		}
+		for _, q := range t.procs {
+			q.own.changeIdleAges(t.params.IdleAges, p.IdleAges)
 		}
 	}
 	t.params = p
 	t.params.RegionBuckets = slices.Clone(p.RegionBuckets)
+	t.params.IdleAges = slices.Clone(p.IdleAges)
 	// The tolerance keeps 0.1 × 10 passes from needing 2 of them.
 	t.need = max(1, int(math.Ceil(p.HotFraction*float64(p.PassesPerWindow)-1e-9)))
 	return nil
@@ -135,10 +184,11 @@ const (
 	ResetMoved  Reset = "moved"  // it left the memcg, or is no longer selected
 )
 
-// Begin starts a pass over the given processes. Those that the tracker knows
+// Begin starts a pass, at a time before it walks, over the given processes. Those that the tracker knows
 // and the list lacks are forgotten; gone tells whether they have exited, or
 // only left. It returns how many histories were dropped and why.
-func (t *Tracker) Begin(procs []Process, gone func(ProcessID) bool) map[Reset]int {
+func (t *Tracker) Begin(at time.Time, procs []Process, gone func(ProcessID) bool) map[Reset]int {
+	t.clock.begin(at)
 	resets := map[Reset]int{}
 	listed := make(map[int]bool, len(procs))
 	for _, info := range procs {
@@ -154,12 +204,11 @@ func (t *Tracker) Begin(procs []Process, gone func(ProcessID) bool) map[Reset]in
 		}
 		if p.Comm != info.Comm {
 			if t.params.LabelComm {
-				p.hist = nil
+				p.own = nil
 			}
 			p.Comm = info.Comm
 		}
 		p.walked = 0
-		p.skips = p.skips[:0]
 	}
 	for tgid, p := range t.procs {
 		if listed[tgid] {
@@ -243,7 +292,11 @@ func (t *Tracker) Fold(tgid int, region uint64, young *Bitmap) bool {
 		return true
 	}
 	if i := p.find(region); i >= 0 {
-		p.young[i].Or(young)
+		slot := t.clock.slot()
+		if p.young[slot] == nil {
+			p.young[slot] = make([]Bitmap, len(p.regions), cap(p.regions))
+		}
+		p.young[slot][i].Or(young)
 	}
 	return true
 }
@@ -293,26 +346,14 @@ func (t *Tracker) Skip(tgid int, start, end uint64) {
 	if p == nil || start >= end {
 		return
 	}
-	p.skips = append(p.skips, span{start, end})
-	p.each(span{start, end}, func(s *slab, pages *Bitmap) { s.missed.Or(pages) })
-}
-
-// each calls f for each slab that has pages in a span.
-func (p *process) each(sp span, f func(s *slab, pages *Bitmap)) {
-	first, last := sp.start/RegionSize, (sp.end-1)/RegionSize
-	i, _ := slices.BinarySearch(p.regions, first)
-	for ; i < len(p.regions) && p.regions[i] <= last; i++ {
-		from, to := 0, PagesPerRegion
-		if p.regions[i] == first {
-			from = int(sp.start % RegionSize / PageSize)
+	now := skip{start / PageSize, (end-1)/PageSize + 1, t.clock.slot()}
+	if n := len(p.skips); n > 0 {
+		if last := &p.skips[n-1]; last.pass == now.pass && last.from <= now.from && now.from <= last.to {
+			last.to = max(last.to, now.to)
+			return
 		}
-		if p.regions[i] == last {
-			to = int((sp.end-1)%RegionSize/PageSize) + 1
-		}
-		var pages Bitmap
-		pages.SetRange(from, to)
-		f(&p.slabs[i], &pages)
 	}
+	p.skips = append(p.skips, now)
 }
 
 // Walked notes that the pass's walk on a node took a process up. Without this
@@ -333,11 +374,13 @@ func (t *Tracker) Lose(tgid int) {
 // LoseAll notes that records were lost and nobody knows whose.
 func (t *Tracker) LoseAll() { t.failed = true }
 
-// EndPass ends a pass that aged the nodes of the mask. It returns how many known
+// EndPass ends a pass, at a time after it walked, that aged the nodes of the mask. It returns how many known
 // processes no walk took up on one of these nodes, or on one that they have
 // watched pages on. A failed pass counts, and everything that it did not find
 // young is missed.
-func (t *Tracker) EndPass(nodes uint64, failed bool) (unwalked int) {
+func (t *Tracker) EndPass(at time.Time, nodes uint64, failed bool) (unwalked int) {
+	slot := t.clock.slot()
+	t.clock.end(at)
 	for _, p := range t.procs {
 		want := nodes | p.nodes
 		walked := nodes != 0 && p.walked&want == want
@@ -347,14 +390,12 @@ func (t *Tracker) EndPass(nodes uint64, failed bool) (unwalked int) {
 		p.unwalked = failed || !walked
 		if p.unwalked || t.failed || p.lost {
 			p.missed = true
+			p.gaps |= 1 << slot
+		}
+		if p.stale { // what it found young was not taken in
+			p.gaps |= 1 << slot
 		}
 		p.stale = p.stale && p.unwalked
-		for i := range p.young {
-			if p.young[i] != (Bitmap{}) {
-				p.slabs[i].add(&p.young[i])
-				p.young[i] = Bitmap{}
-			}
-		}
 		p.cursor = 0
 		p.folded, p.fresh, p.lost = false, false, false
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -17,6 +18,14 @@ type one struct {
 	procs  []Process
 	res    *Residency
 	passes int
+	now    time.Time
+}
+
+// tick moves the clock on: a pass takes a second, and the next one begins a
+// second later.
+func (o *one) tick() time.Time {
+	o.now = o.now.Add(time.Second)
+	return o.now
 }
 
 // The resident pages of all regions.
@@ -47,12 +56,12 @@ func newOne(t *testing.T, passes int, change ...func(*Params)) *one {
 
 // pass runs a pass in which all goes well, and what during does.
 func (o *one) pass(during func()) {
-	o.Begin(o.procs, func(ProcessID) bool { return true })
+	o.Begin(o.tick(), o.procs, func(ProcessID) bool { return true })
 	o.Walked(1, 0)
 	if during != nil {
 		during()
 	}
-	o.EndPass(1, false)
+	o.EndPass(o.tick(), 1, false)
 }
 
 // window runs a window with a pass for each func, and returns the class of each
@@ -127,9 +136,9 @@ func TestWhatAWindowSays(t *testing.T) {
 		"a failed pass makes all that is not hot unobserved": {
 			after: func(o *one) string {
 				o.pass(func() { o.young(0) })
-				o.Begin(o.procs, nil)
+				o.Begin(o.tick(), o.procs, nil)
 				o.Walked(1, 0)
-				o.EndPass(1, true)
+				o.EndPass(o.tick(), 1, true)
 				return o.end()
 			},
 			want: "huuuu uuuuu",
@@ -163,8 +172,8 @@ func TestWhatAWindowSays(t *testing.T) {
 		"no word of a walk makes it unobserved": {
 			after: func(o *one) string {
 				o.pass(nil)
-				o.Begin(o.procs, nil)
-				o.EndPass(1, false)
+				o.Begin(o.tick(), o.procs, nil)
+				o.EndPass(o.tick(), 1, false)
 				return o.end()
 			},
 			want: "uuuuu uuuuu",
@@ -172,9 +181,9 @@ func TestWhatAWindowSays(t *testing.T) {
 		"no word of a walk on one of two nodes makes it unobserved": {
 			after: func(o *one) string {
 				o.pass(nil)
-				o.Begin(o.procs, nil)
+				o.Begin(o.tick(), o.procs, nil)
 				o.Walked(1, 0)
-				o.EndPass(3, false)
+				o.EndPass(o.tick(), 3, false)
 				return o.end()
 			},
 			want: "uuuuu uuuuu",
@@ -182,9 +191,9 @@ func TestWhatAWindowSays(t *testing.T) {
 		"a pass that aged only other nodes makes it unobserved": {
 			after: func(o *one) string {
 				o.pass(nil)
-				o.Begin(o.procs, nil)
+				o.Begin(o.tick(), o.procs, nil)
 				o.Walked(1, 1)
-				o.EndPass(2, false)
+				o.EndPass(o.tick(), 2, false)
 				return o.end()
 			},
 			want: "uuuuu uuuuu",
@@ -192,9 +201,9 @@ func TestWhatAWindowSays(t *testing.T) {
 		"a pass that aged no node makes it unobserved": {
 			after: func(o *one) string {
 				o.pass(nil)
-				o.Begin(o.procs, nil)
+				o.Begin(o.tick(), o.procs, nil)
 				o.Walked(1, 0)
-				o.EndPass(0, false)
+				o.EndPass(o.tick(), 0, false)
 				return o.end()
 			},
 			want: "uuuuu uuuuu",
@@ -223,8 +232,8 @@ func TestWhatAWindowSays(t *testing.T) {
 		"a process that the last pass before did not walk has bits of any age": {
 			before: func(o *one) string {
 				o.pass(nil)
-				o.Begin(o.procs, nil)
-				o.EndPass(1, false)
+				o.Begin(o.tick(), o.procs, nil)
+				o.EndPass(o.tick(), 1, false)
 				return o.end()
 			},
 			wantBefore: "uuuuu uuuuu",
@@ -234,9 +243,9 @@ func TestWhatAWindowSays(t *testing.T) {
 		"a failed last pass leaves bits of any age": {
 			before: func(o *one) string {
 				o.pass(nil)
-				o.Begin(o.procs, nil)
+				o.Begin(o.tick(), o.procs, nil)
 				o.Walked(1, 0)
-				o.EndPass(1, true)
+				o.EndPass(o.tick(), 1, true)
 				return o.end()
 			},
 			wantBefore: "uuuuu uuuuu",
@@ -458,8 +467,8 @@ func TestRecordsGoToTheProcessThatIs(t *testing.T) {
 		want   string
 	}{
 		"the same as before":         {func(*one) {}, true, "hcccc ccccc"},
-		"none after an exit":         {func(o *one) { o.Begin(nil, func(ProcessID) bool { return true }) }, false, ""},
-		"none after a move":          {func(o *one) { o.Begin(nil, func(ProcessID) bool { return false }) }, false, ""},
+		"none after an exit":         {func(o *one) { o.Begin(o.tick(), nil, func(ProcessID) bool { return true }) }, false, ""},
+		"none after a move":          {func(o *one) { o.Begin(o.tick(), nil, func(ProcessID) bool { return false }) }, false, ""},
 		"none once taken over":       {func(o *one) { o.Forget(1) }, false, ""},
 		"none after a failed Verify": {func(o *one) { o.Verify(1, ProcessID{}, false) }, false, ""},
 		"none after an exec in Verify": {func(o *one) {
@@ -469,29 +478,29 @@ func TestRecordsGoToTheProcessThatIs(t *testing.T) {
 		}, false, ""},
 		"the new one after an exec": {func(o *one) {
 			o.procs[0].Image++
-			o.Begin(o.procs, nil)
+			o.Begin(o.tick(), o.procs, nil)
 		}, true, "uuuuu uuuuu"},
 		"the new one after pid reuse": {func(o *one) {
 			o.procs[0].Start++
-			o.Begin(o.procs, nil)
+			o.Begin(o.tick(), o.procs, nil)
 		}, true, "uuuuu uuuuu"},
 		"the one that comes back": {func(o *one) {
-			o.Begin(nil, func(ProcessID) bool { return false })
+			o.Begin(o.tick(), nil, func(ProcessID) bool { return false })
 			o.Tracks(1)
-			o.Begin(o.procs, nil)
+			o.Begin(o.tick(), o.procs, nil)
 		}, true, "uuuuu uuuuu"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOne(t, 2)
 			o.quiet()
-			o.Begin(o.procs, nil)
+			o.Begin(o.tick(), o.procs, nil)
 			o.Fold(1, firstRegion, &page)
 			c.change(o)
 			o.Walked(1, 0)
 			if known := o.Fold(1, firstRegion, &page); known != c.known {
 				t.Errorf("Fold knows the process: %v, want %v", known, c.known)
 			}
-			o.EndPass(1, false)
+			o.EndPass(o.tick(), 1, false)
 			if c.known {
 				o.pass(nil)
 			}
@@ -521,8 +530,8 @@ func TestResetsSayWhy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tr.Begin([]Process{{ProcessID: id}}, nil)
-			got := tr.Begin(c.now, func(p ProcessID) bool { return c.gone && p == id })
+			tr.Begin(time.Time{}, []Process{{ProcessID: id}}, nil)
+			got := tr.Begin(time.Time{}, c.now, func(p ProcessID) bool { return c.gone && p == id })
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}

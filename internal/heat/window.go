@@ -3,6 +3,7 @@ package heat
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // A seriesKey tells one series from another. Its pid is 0 where the config
@@ -18,8 +19,18 @@ type areaKey struct {
 	typ  Type
 }
 
-// histograms are the running histograms of one series.
-type histograms map[areaKey]*Histogram
+// counters are what is counted of one series for as long as there is one.
+type counters map[areaKey]*counter
+
+// A counter is what is counted of one area.
+type counter struct {
+	accesses   Histogram
+	reaccessed []uint64 // pages, by idle age
+	heat       average
+	// found and judged are the window's: accesses, and pages that are hot, warm
+	// or cold.
+	found, judged uint64
+}
 
 // A Visitor is shown each part of each process as a window ends. What it is
 // given is valid only during the call.
@@ -33,7 +44,8 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Seri
 	left := t.params.MaxRegions
 	index := map[seriesKey]int{}
 	var out []Series
-	var hists []histograms
+	var counts []counters
+	t.cuts.compile(&t.clock, t.params.IdleAges)
 	for _, g := range t.group(func(tgid int) (uint64, bool) {
 		res := residency[tgid]
 		return res.pages() * PageSize, res != nil
@@ -43,12 +55,13 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Seri
 			i = len(out)
 			index[g.key] = i
 			out = append(out, Series{PID: g.key.pid, Comm: g.key.comm})
-			hists = append(hists, t.histograms(g))
+			counts = append(counts, t.counters(g))
 		}
 		for _, p := range g.procs {
 			res := residency[p.TGID]
 			out[i].SwappedBytes += res.SwappedPages * PageSize
-			t.endProcess(p, res, hists[i], &out[i], visit)
+			p.look(res, t.clock.passes)
+			t.endProcess(p, res, counts[i], &out[i], visit)
 			n := distinctRegions(res)
 			watch := t.params.MaxRegions == 0 || n <= left
 			if watch {
@@ -59,12 +72,14 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Seri
 	}
 	for _, p := range t.procs {
 		if residency[p.TGID] == nil {
+			p.look(&Residency{}, t.clock.passes)
 			t.watch(p, &Residency{}, false)
 		}
 	}
 	for i := range out {
-		t.attach(hists[i], &out[i])
+		t.attach(counts[i], &out[i])
 	}
+	t.clock.endWindow()
 	return checked(out)
 }
 
@@ -127,37 +142,103 @@ func (t *Tracker) group(resident func(tgid int) (uint64, bool)) []*group {
 	return groups
 }
 
-// endProcess classifies one process's pages into a series.
-func (t *Tracker) endProcess(p *process, res *Residency, hist histograms, s *Series, visit Visitor) {
-	var classes Classes
-	unwatched := slab{}
-	j := 0
+// look finds out on which nodes a process has pages, and so whether the last
+// pass walked all of them.
+func (p *process) look(res *Residency, passes int) {
+	p.nodes = 0
 	for i := range res.Parts {
-		part := &res.Parts[i]
-		all := uint64(part.Pages.Count())
-		if all == 0 {
-			continue
+		if n := res.Parts[i].Node; n >= 0 {
+			p.nodes |= 1 << n
 		}
-		for j < len(p.regions) && p.regions[j] < part.Region {
+	}
+	p.stale = p.unwalked || p.walked&p.nodes != p.nodes
+	if p.stale && passes > 0 {
+		p.gaps |= 1 << (passes - 1)
+	}
+}
+
+// A regionWindow is what a window says of one region.
+type regionWindow struct {
+	tally      tally
+	events     events
+	reaccessed reaccesses
+	skipped    [slots]Bitmap
+	// clean is set while tally, events and reaccessed are those of a region in
+	// which nothing happened.
+	clean bool
+}
+
+// endProcess classifies one process's pages into a series, and brings their ages
+// to the window's end.
+func (t *Tracker) endProcess(p *process, res *Residency, counts counters, s *Series, visit Visitor) {
+	var classes Classes
+	unwatched := tally{}
+	t.sweep.begin(p.skips)
+	j, visited := 0, 0
+	for i := 0; i < len(res.Parts); {
+		next := i + 1
+		for next < len(res.Parts) && res.Parts[next].Region == res.Parts[i].Region {
+			next++
+		}
+		for j < len(p.regions) && p.regions[j] < res.Parts[i].Region {
 			j++
 		}
-		sl := &unwatched
-		if j < len(p.regions) && p.regions[j] == part.Region {
+		var sl *slab
+		w := &t.region
+		if j < len(p.regions) && p.regions[j] == res.Parts[i].Region {
 			sl = &p.slabs[j]
+			t.gather(p, j)
+			var resident Bitmap
+			for k := i; k < next; k++ {
+				if res.Parts[k].Node < maxNodes {
+					resident.Or(&res.Parts[k].Pages)
+				}
+			}
+			sl.advance(&resident, &w.events, t.clock.passes)
+			visited++
 		}
-		sl.classify(&part.Pages, t.need, p.missed, &classes)
-		a := s.area(int(part.Node), part.Type)
-		hot, warm, cold := uint64(classes.Hot.Count()), uint64(classes.Warm.Count()), uint64(classes.Cold.Count())
-		a.Resident += all * PageSize
-		a.Hot += hot * PageSize
-		a.Warm += warm * PageSize
-		a.Cold += cold * PageSize
-		a.Unobserved += (all - hot - warm - cold) * PageSize
-		if hot+warm+cold > 0 {
-			hist.of(part.Node, part.Type, t.params.RegionBuckets).observe(classes.Accesses)
+		for ; i < next; i++ {
+			part := &res.Parts[i]
+			all := uint64(part.Pages.Count())
+			if all == 0 {
+				continue
+			}
+			a := s.area(int(part.Node), part.Type)
+			tally := &unwatched
+			if sl != nil {
+				tally = &w.tally
+			}
+			tally.classify(&part.Pages, t.need, p.missed, &classes)
+			hot, warm, cold := uint64(classes.Hot.Count()), uint64(classes.Warm.Count()), uint64(classes.Cold.Count())
+			a.Resident += all * PageSize
+			a.Hot += hot * PageSize
+			a.Warm += warm * PageSize
+			a.Cold += cold * PageSize
+			a.Unobserved += (all - hot - warm - cold) * PageSize
+			if judged := hot + warm + cold; judged > 0 {
+				c := t.counter(counts, part)
+				c.accesses.observe(classes.Accesses)
+				c.found += classes.Accesses
+				c.judged += judged
+			}
+			if sl != nil {
+				if a.Idle == nil {
+					a.Idle = make([]uint64, len(t.params.IdleAges))
+				}
+				sl.ages.idle(&part.Pages, t.cuts.idle, a.Idle)
+				if w.reaccessed.among(&part.Pages) {
+					w.reaccessed.count(&part.Pages, t.counter(counts, part).reaccessed)
+				}
+			}
+			if visit != nil {
+				t.show(&classes, part, sl)
+				visit(p.Process, part, &classes)
+			}
 		}
-		if visit != nil {
-			visit(p.Process, part, &classes)
+	}
+	for k, young := range p.young {
+		if visited < len(p.regions) || k >= t.clock.passes {
+			clear(young)
 		}
 	}
 	for _, u := range res.Unscanned {
@@ -170,44 +251,164 @@ func (t *Tracker) endProcess(p *process, res *Residency, hist histograms, s *Ser
 	}
 }
 
-// watch makes the resident pages the ones that the next window can judge.
-func (t *Tracker) watch(p *process, res *Residency, watch bool) {
-	p.nodes = 0
-	for i := range res.Parts {
-		if n := res.Parts[i].Node; n >= 0 {
-			p.nodes |= 1 << n
+// gather puts together what the window's passes said of a region, and clears
+// what they found young.
+func (t *Tracker) gather(p *process, i int) {
+	w := &t.region
+	sl := &p.slabs[i]
+	if !w.clean {
+		w.tally, w.events, w.clean = tally{}, events{}, true
+		w.reaccessed.reset()
+	}
+	w.tally.watched = sl.tracked
+	skips := t.sweep.at(p.regions[i])
+	if len(skips) > 0 {
+		w.clean = false
+		w.skipped = [slots]Bitmap{}
+		first := p.regions[i] * PagesPerRegion
+		for _, s := range skips {
+			var pages Bitmap
+			pages.SetRange(int(max(s.from, first)-first), int(min(s.to, first+PagesPerRegion)-first))
+			switch {
+			case s.pass == lastPass:
+				w.tally.watched.remove(&pages)
+			case s.pass < t.clock.passes:
+				w.tally.missed.Or(&pages)
+				w.skipped[s.pass].Or(&pages)
+			}
 		}
 	}
-	p.stale = p.unwalked || p.walked&p.nodes != p.nodes
-	p.missed = p.stale || p.folded
-	p.cursor = 0
-	if !watch || !res.sorted() {
-		p.nodes, p.regions, p.runs, p.young, p.slabs = 0, nil, nil, nil, nil
+	var old Bitmap // pages of an age that may make a reaccess
+	looked := false
+	for k := range t.clock.passes {
+		var event Bitmap
+		quiet := true
+		if p.young[k] != nil {
+			if young := &p.young[k][i]; *young != (Bitmap{}) {
+				if !looked {
+					looked = true
+					old = sl.ages.older(t.cuts.least)
+					old.and(&sl.tracked)
+				}
+				w.tally.add(young)
+				event, quiet = *young, false
+				young.and(&old)
+				if *young != (Bitmap{}) {
+					young.remove(&w.events.any)
+					w.reaccessed.found(young, &sl.ages, t.cuts.before[k])
+				}
+				if t.cuts.within {
+					t.again(p, sl, &event, k)
+				}
+				*young = Bitmap{}
+			}
+		}
+		if p.gaps>>k&1 != 0 {
+			event, quiet = all, false
+		} else if len(skips) > 0 {
+			event.Or(&w.skipped[k])
+			quiet = quiet && event == (Bitmap{})
+		}
+		if !quiet {
+			w.clean = false
+			w.events.add(&event, t.clock.passes-1-k)
+		}
+	}
+}
+
+// again finds the pages that pass k found young, and that had an event before in
+// the window.
+func (t *Tracker) again(p *process, sl *slab, young *Bitmap, k int) {
+	e := &t.region.events
+	for i := range k {
+		levels := t.cuts.between[i][k]
+		if levels == 0 {
+			continue
+		}
+		left := t.clock.passes - 1 - i
+		b := *young
+		b.and(&e.any)
+		b.and(&sl.tracked)
+		for bit := range planes {
+			if left>>bit&1 != 0 {
+				b.and(&e.since[bit])
+			} else {
+				b.remove(&e.since[bit])
+			}
+		}
+		if b != (Bitmap{}) {
+			t.region.reaccessed.again = append(t.region.reaccessed.again, again{levels, b})
+		}
+	}
+}
+
+// show gives the visitor what else there is to say of a part.
+func (t *Tracker) show(c *Classes, part *ResidentPart, sl *slab) {
+	n := len(t.params.IdleAges)
+	if cap(c.Idle) < n {
+		c.Idle, c.Reaccessed = make([]Bitmap, n), make([]Bitmap, n)
+	}
+	c.Idle, c.Reaccessed = c.Idle[:n], c.Reaccessed[:n]
+	clear(c.Idle)
+	clear(c.Reaccessed)
+	if sl == nil {
 		return
 	}
-	if !p.hasRegions(res) {
-		// The content of slabs does not outlive the window, only the memory.
-		n := distinctRegions(res)
-		if c := cap(p.slabs); c < n || c > 4*n {
-			if c = n; p.slabs != nil {
-				c += n / 16
-			}
-			p.regions, p.young, p.slabs = make([]uint64, 0, c), make([]Bitmap, c), make([]slab, c)
-		}
-		p.regions, p.runs, p.young, p.slabs = p.regions[:0], p.runs[:0], p.young[:n], p.slabs[:n]
-		for i := range res.Parts {
-			if r := res.Parts[i].Region; i == 0 || res.Parts[i-1].Region != r {
-				if n := len(p.regions); n > 0 && p.regions[n-1] == r-1 {
-					p.runs[len(p.runs)-1].last = r
-				} else {
-					p.runs = append(p.runs, run{r, r, n})
-				}
-				p.regions = append(p.regions, r)
-			}
+	for i := range n {
+		c.Idle[i] = sl.ages.older(t.cuts.idle[i])
+		c.Idle[i].and(&part.Pages)
+		c.Reaccessed[i] = t.region.reaccessed.pages(i)
+		c.Reaccessed[i].and(&part.Pages)
+	}
+}
+
+// A sweep goes through skips along with regions in ascending order.
+type sweep struct {
+	skips  []skip
+	active []skip
+}
+
+func (w *sweep) begin(skips []skip) {
+	slices.SortFunc(skips, func(a, b skip) int { return cmp.Compare(a.from, b.from) })
+	w.skips, w.active = skips, w.active[:0]
+}
+
+// at returns the skips that reach into a region.
+func (w *sweep) at(region uint64) []skip {
+	if len(w.skips) == 0 && len(w.active) == 0 {
+		return nil
+	}
+	from, to := region*PagesPerRegion, (region+1)*PagesPerRegion
+	for len(w.skips) > 0 && w.skips[0].from < to {
+		w.active = append(w.active, w.skips[0])
+		w.skips = w.skips[1:]
+	}
+	w.active = slices.DeleteFunc(w.active, func(s skip) bool { return s.to <= from })
+	return w.active
+}
+
+// watch makes the resident pages the ones that the next window can judge.
+func (t *Tracker) watch(p *process, res *Residency, watch bool) {
+	p.missed = p.stale || p.folded
+	p.gaps = 0
+	if p.folded {
+		p.gaps = 1
+	}
+	p.keepSkips(t.clock.passes)
+	p.cursor = 0
+	if !watch || !res.sorted() {
+		p.nodes, p.regions, p.runs, p.young, p.slabs = 0, nil, nil, [slots][]Bitmap{}, nil
+		return
+	}
+	for k := range p.young {
+		if k >= t.params.PassesPerWindow {
+			p.young[k] = nil
 		}
 	}
-	clear(p.young)
-	clear(p.slabs)
+	if p.hasRegions(res) {
+		return
+	}
+	t.move(p, res)
 	j := 0
 	for i := range res.Parts {
 		part := &res.Parts[i]
@@ -215,11 +416,111 @@ func (t *Tracker) watch(p *process, res *Residency, watch bool) {
 			j++
 		}
 		if part.Node < maxNodes {
-			p.slabs[j].watched.Or(&part.Pages)
+			p.slabs[j].tracked.Or(&part.Pages)
 		}
 	}
-	for _, sp := range p.skips {
-		p.each(sp, func(s *slab, pages *Bitmap) { s.watched.remove(pages) })
+}
+
+// keepSkips keeps the skips that matter to the next window.
+func (p *process) keepSkips(passes int) {
+	keep := p.skips[:0]
+	for _, s := range p.skips {
+		switch s.pass {
+		case passes: // the next pass
+			s.pass = 0
+		case passes - 1: // lastPass itself, if the window had none
+			s.pass = lastPass
+		default:
+			continue
+		}
+		keep = append(keep, s)
+	}
+	p.skips = keep
+}
+
+// move makes room for the regions of a residency, and puts the slabs of those
+// that stay into their new places. What was found young must have been cleared.
+func (t *Tracker) move(p *process, res *Residency) {
+	n := distinctRegions(res)
+	old, slabs := p.regions, p.slabs
+	p.regions, t.spare = t.spare[:0], old
+	if cap(p.regions) < n {
+		p.regions = make([]uint64, 0, n+n/16)
+	}
+	p.runs = p.runs[:0]
+	for i := range res.Parts {
+		if r := res.Parts[i].Region; i == 0 || res.Parts[i-1].Region != r {
+			if n := len(p.regions); n > 0 && p.regions[n-1] == r-1 {
+				p.runs[len(p.runs)-1].last = r
+			} else {
+				p.runs = append(p.runs, run{r, r, n})
+			}
+			p.regions = append(p.regions, r)
+		}
+	}
+	if c := cap(slabs); c < n || c > 4*n {
+		if c = n; slabs != nil {
+			c += n / 16
+		}
+		p.slabs = make([]slab, n, c)
+		for i, j := 0, 0; i < len(old) && j < n; {
+			switch {
+			case old[i] < p.regions[j]:
+				i++
+			case old[i] > p.regions[j]:
+				j++
+			default:
+				p.slabs[j] = slabs[i]
+				i, j = i+1, j+1
+			}
+		}
+		p.young = [slots][]Bitmap{}
+		return
+	}
+	p.slabs = slabs[:n]
+	for k := range p.young {
+		if cap(p.young[k]) < n {
+			p.young[k] = nil
+		} else {
+			p.young[k] = p.young[k][:n]
+		}
+	}
+	// First those that go down, from below, then those that go up, from above:
+	// so none comes where one is that has yet to go.
+	for i, j := 0, 0; i < len(old) && j < n; {
+		switch {
+		case old[i] < p.regions[j]:
+			i++
+		case old[i] > p.regions[j]:
+			j++
+		default:
+			if j < i {
+				slabs[j] = slabs[i]
+			}
+			i, j = i+1, j+1
+		}
+	}
+	for i, j := len(old)-1, n-1; i >= 0 && j >= 0; {
+		switch {
+		case old[i] > p.regions[j]:
+			i--
+		case old[i] < p.regions[j]:
+			j--
+		default:
+			if j > i {
+				p.slabs[j] = p.slabs[i]
+			}
+			i, j = i-1, j-1
+		}
+	}
+	i := 0
+	for j := range n {
+		for i < len(old) && old[i] < p.regions[j] {
+			i++
+		}
+		if i == len(old) || old[i] != p.regions[j] {
+			p.slabs[j] = slab{}
+		}
 	}
 }
 
@@ -285,35 +586,52 @@ func (s *Series) area(node int, typ Type) *Area {
 	return &s.Areas[len(s.Areas)-1]
 }
 
-// histograms finds or makes the running histograms of a group's series.
-func (t *Tracker) histograms(g *group) histograms {
+// counters finds or makes the counters of a group's series.
+func (t *Tracker) counters(g *group) counters {
 	if g.key.pid > 0 { // then it is the only process
 		p := g.procs[0]
-		if p.hist == nil {
-			p.hist = histograms{}
+		if p.own == nil {
+			p.own = counters{}
 		}
-		return p.hist
+		return p.own
 	}
 	if t.merged[g.key] == nil {
-		t.merged[g.key] = histograms{}
+		t.merged[g.key] = counters{}
 	}
 	return t.merged[g.key]
 }
 
-// of finds or makes the histogram of an area.
-func (hs histograms) of(node int16, typ Type, bounds []uint64) *Histogram {
-	k := areaKey{node, typ}
-	h := hs[k]
-	if h == nil {
-		h = &Histogram{Bounds: bounds, Counts: make([]uint64, len(bounds)+1)}
-		hs[k] = h
+// counter finds or makes the counter of a part's area.
+func (t *Tracker) counter(cs counters, part *ResidentPart) *counter {
+	k := areaKey{part.Node, part.Type}
+	c := cs[k]
+	if c == nil {
+		bounds := t.params.RegionBuckets
+		c = &counter{
+			accesses:   Histogram{Bounds: bounds, Counts: make([]uint64, len(bounds)+1)},
+			reaccessed: make([]uint64, len(t.params.IdleAges)),
+		}
+		cs[k] = c
 	}
-	return h
+	return c
 }
 
-// attach gives a series' areas copies of their running histograms.
-func (t *Tracker) attach(hist histograms, s *Series) {
-	for k := range hist {
+// changeIdleAges keeps the counts of the idle ages that stay.
+func (cs counters) changeIdleAges(from, to []time.Duration) {
+	for _, c := range cs {
+		was := c.reaccessed
+		c.reaccessed = make([]uint64, len(to))
+		for i, d := range to {
+			if j := slices.Index(from, d); j >= 0 {
+				c.reaccessed[i] = was[j]
+			}
+		}
+	}
+}
+
+// attach gives a series' areas what has been counted of them.
+func (t *Tracker) attach(counts counters, s *Series) {
+	for k := range counts {
 		s.area(int(k.node), k.typ)
 	}
 	slices.SortFunc(s.Areas, func(a, b Area) int {
@@ -322,10 +640,27 @@ func (t *Tracker) attach(hist histograms, s *Series) {
 	for i := range s.Areas {
 		a := &s.Areas[i]
 		a.Accesses = Histogram{Bounds: t.params.RegionBuckets, Counts: make([]uint64, len(t.params.RegionBuckets)+1)}
-		if h := hist[areaKey{int16(a.Node), a.Type}]; h != nil {
-			copy(a.Accesses.Counts, h.Counts)
-			a.Accesses.Sum = h.Sum
+		if a.Idle == nil {
+			a.Idle = make([]uint64, len(t.params.IdleAges))
 		}
+		for i := range a.Idle {
+			a.Idle[i] *= PageSize
+		}
+		a.Reaccessed = make([]uint64, len(t.params.IdleAges))
+		c := counts[areaKey{int16(a.Node), a.Type}]
+		if c == nil {
+			continue
+		}
+		copy(a.Accesses.Counts, c.accesses.Counts)
+		a.Accesses.Sum = c.accesses.Sum
+		for i, n := range c.reaccessed {
+			a.Reaccessed[i] = n * PageSize
+		}
+		if c.judged > 0 && t.clock.passes > 0 {
+			c.heat.observe(float64(c.found)/float64(uint64(t.clock.passes)*c.judged), t.clock.now(), t.params.Average)
+			a.HeatRatio, a.HeatKnown = c.heat.value, true
+		}
+		c.found, c.judged = 0, 0
 	}
 }
 
