@@ -66,6 +66,13 @@ type Heat struct {
 	// RegionBuckets are the inclusive upper bounds of mglru_region_accesses,
 	// strictly ascending; 1 to MaxRegionBuckets of them.
 	RegionBuckets []uint64
+	// IdleAges are for how long memory must be idle to count in
+	// mglru_idle_bytes and mglru_reaccessed_bytes_total, strictly ascending; at
+	// most MaxIdleAges. Memcg.IdleAges has those that a memcg can tell.
+	IdleAges []time.Duration
+	// Average is the time constant of mglru_heat_ratio; MinInterval to
+	// maxAverage.
+	Average time.Duration
 }
 
 // A Memcg is an entry of the list of memcgs to watch.
@@ -76,6 +83,9 @@ type Memcg struct {
 	// Interval is the time between passes: the entry's own, else
 	// Aging.Interval.
 	Interval time.Duration
+	// IdleAges are those of Heat.IdleAges that are no longer than MaxIdlePasses
+	// intervals: all of them, unless Heat.IdleAges are the default.
+	IdleAges []time.Duration
 	// Processes says which processes get series of their own.
 	Processes Processes
 }
@@ -124,7 +134,14 @@ const (
 	MaxReplaySpeed = 1e6
 	// MaxRegionBuckets is the highest number of histogram bounds.
 	MaxRegionBuckets = 64
+	// MaxIdleAges is the highest number of idle ages.
+	MaxIdleAges = 16
+	// MaxIdlePasses is how many passes an idle age may last: a byte a page
+	// counts to 255, and two passes are never quite their interval apart.
+	MaxIdlePasses = 254
 
+	maxAverage      = 30 * 24 * time.Hour
+	maxIdleAge      = MaxIdlePasses * MaxInterval
 	maxRegionBound  = 512 * MaxPassesPerWindow
 	maxTop          = 10_000
 	minTrackedBytes = 2 << 20
@@ -149,6 +166,10 @@ func defaults() *Config {
 		Heat: Heat{
 			HotFraction:   0.5,
 			RegionBuckets: []uint64{0, 1, 8, 64, 256, 512, 1024, 2048},
+			IdleAges: []time.Duration{
+				time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour,
+			},
+			Average: 10 * time.Minute,
 		},
 		Labels: Labels{PID: true, Comm: true},
 		Limits: Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30},

@@ -70,13 +70,17 @@ func TestEveryWayToBeWrongHasItsMessage(t *testing.T) {
 }
 
 func base() *config.Config {
+	ages := []time.Duration{time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour}
 	return &config.Config{
 		Source: "auto",
 		Replay: config.Replay{Speed: 1},
 		Aging: config.Aging{
 			Interval: 30 * time.Second, PassesPerWindow: 4, CPUBudget: 0.02, CanSwap: true, Concurrency: 1,
 		},
-		Heat:   config.Heat{HotFraction: 0.5, RegionBuckets: []uint64{0, 1, 8, 64, 256, 512, 1024, 2048}},
+		Heat: config.Heat{
+			HotFraction: 0.5, RegionBuckets: []uint64{0, 1, 8, 64, 256, 512, 1024, 2048},
+			IdleAges: ages, Average: 10 * time.Minute,
+		},
 		Labels: config.Labels{PID: true, Comm: true},
 		Limits: config.Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30},
 	}
@@ -84,19 +88,21 @@ func base() *config.Config {
 
 func TestGoodFiles(t *testing.T) {
 	procs := config.Processes{Top: 20, MinResident: 16 << 20}
+	ages := base().Heat.IdleAges
+	told := []time.Duration{time.Second, 25400 * time.Millisecond} // 254 × 100ms
 	minimal := base()
-	minimal.Memcgs = []config.Memcg{{Path: "/**", Interval: 30 * time.Second, Processes: procs}}
+	minimal.Memcgs = []config.Memcg{{Path: "/**", Interval: 30 * time.Second, IdleAges: ages, Processes: procs}}
 
 	anchors := base()
 	anchors.Aging.Interval = time.Minute
 	few := config.Processes{Top: 3, MinResident: 16 << 20}
 	anchors.Memcgs = []config.Memcg{
-		{Path: "/a.slice", Interval: 5 * time.Second, Processes: few},
-		{Path: "/b.slice", Interval: 5 * time.Second, Processes: few},
+		{Path: "/a.slice", Interval: 5 * time.Second, IdleAges: ages[:4], Processes: few}, // 30m is more than 254 × 5s
+		{Path: "/b.slice", Interval: 5 * time.Second, IdleAges: ages[:4], Processes: few},
 	}
 
 	sections := base()
-	sections.Memcgs = []config.Memcg{{Path: "/web.slice", Interval: 30 * time.Second, Processes: procs}}
+	sections.Memcgs = []config.Memcg{{Path: "/web.slice", Interval: 30 * time.Second, IdleAges: ages, Processes: procs}}
 
 	replay := base()
 	replay.Source, replay.Replay = "replay", config.Replay{File: "/var/lib/mglru_exporter/night.mglru", Speed: 12.5}
@@ -113,18 +119,18 @@ func TestGoodFiles(t *testing.T) {
 			Aging: config.Aging{
 				Interval: 10 * time.Second, PassesPerWindow: 7, CPUBudget: 1, CanSwap: false, Concurrency: 64,
 			},
-			Heat: config.Heat{HotFraction: 1, RegionBuckets: []uint64{0, 512}},
+			Heat: config.Heat{HotFraction: 1, RegionBuckets: []uint64{0, 512}, IdleAges: told, Average: 90 * time.Second},
 			Memcgs: []config.Memcg{
 				{
-					Path: "/", Interval: 90 * time.Minute,
+					Path: "/", Interval: 90 * time.Minute, IdleAges: told,
 					Processes: config.Processes{Comm: regexp.MustCompile("^(?s:postgres|memcached)$")},
 				},
-				{Path: "/system.slice/memcached.service", Interval: 100 * time.Millisecond, Processes: procs},
+				{Path: "/system.slice/memcached.service", Interval: 100 * time.Millisecond, IdleAges: told, Processes: procs},
 				{
-					Path: "/kubepods.slice/**", Interval: 10 * time.Second,
+					Path: "/kubepods.slice/**", Interval: 10 * time.Second, IdleAges: told,
 					Processes: config.Processes{Top: 20, MinResident: 3 << 29},
 				},
-				{Path: `/system.slice/system-a\\x2db.slice/[!x]*`, Interval: 10 * time.Second, Processes: procs},
+				{Path: `/system.slice/system-a\\x2db.slice/[!x]*`, Interval: 10 * time.Second, IdleAges: told, Processes: procs},
 			},
 			Limits: config.Limits{MaxSeries: 1, MaxTrackedBytes: 2 << 20},
 		},

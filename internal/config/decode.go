@@ -30,6 +30,8 @@ type decoder struct {
 	file     string
 	problems []problem
 	source   int // the line of that key, 0 without it
+	// idleAges are the lines of heat.idle_ages, where the file has them.
+	idleAges []int
 }
 
 type problem struct {

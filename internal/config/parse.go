@@ -121,6 +121,8 @@ func (d *decoder) schema(c *Config) []field {
 		{name: "heat", sub: []field{
 			{name: "hot_fraction", decode: d.share(&c.Heat.HotFraction, "of a window's passes")},
 			{name: "region_buckets", decode: d.bounds(&c.Heat.RegionBuckets)},
+			{name: "idle_ages", decode: d.ages(&c.Heat.IdleAges)},
+			{name: "average", decode: d.durationOf(&c.Heat.Average, MinInterval, maxAverage)},
 		}},
 		{name: "memcgs", required: true, decode: d.memcgs(&c.Memcgs)},
 		{name: "labels", sub: []field{
@@ -185,6 +187,32 @@ func (d *decoder) finish(c *Config) {
 			c.Memcgs[i].Interval = c.Aging.Interval
 		}
 	}
+	var quick *Memcg // the one that can tell the least
+	for i := range c.Memcgs {
+		m := &c.Memcgs[i]
+		if quick == nil || m.Interval < quick.Interval {
+			quick = m
+		}
+		for _, age := range c.Heat.IdleAges {
+			if age <= MaxIdlePasses*m.Interval {
+				m.IdleAges = append(m.IdleAges, age)
+			}
+		}
+	}
+	for i, line := range d.idleAges {
+		if age := c.Heat.IdleAges[i]; quick != nil && age > MaxIdlePasses*quick.Interval {
+			d.errorf(line, fmt.Sprintf("heat.idle_ages[%d]", i), "%s is longer than the %d passes that can be told apart, which take %s where the interval is %s (%s), write at most %s or an interval of at least %s",
+				humanDuration(age), MaxIdlePasses, humanDuration(MaxIdlePasses*quick.Interval), humanDuration(quick.Interval), printable(quick.Path),
+				humanDuration(MaxIdlePasses*quick.Interval), humanDuration(leastInterval(age)))
+		}
+	}
+}
+
+// leastInterval is the shortest interval, in whole tenths of a second, at which
+// an age can be told.
+func leastInterval(age time.Duration) time.Duration {
+	const step = 100 * time.Millisecond
+	return (age + MaxIdlePasses*step - 1) / (MaxIdlePasses * step) * step
 }
 
 // recording decodes the path of a recording.
@@ -220,14 +248,52 @@ func (d *decoder) speed(dst *float64) decodeFunc {
 
 // interval decodes the time between two passes.
 func (d *decoder) interval(dst *time.Duration) decodeFunc {
+	return d.durationOf(dst, MinInterval, MaxInterval)
+}
+
+// durationOf decodes a duration of [lo, hi].
+func (d *decoder) durationOf(dst *time.Duration, lo, hi time.Duration) decodeFunc {
 	return func(n *yaml.Node, key string) {
 		v, ok := d.duration(n, key)
 		switch {
 		case !ok:
-		case v < MinInterval || v > MaxInterval:
-			d.errorf(n.Line, key, "%s is out of range, write a duration from %s to %s", n.Value, humanDuration(MinInterval), humanDuration(MaxInterval))
+		case v < lo || v > hi:
+			d.errorf(n.Line, key, "%s is out of range, write a duration from %s to %s", n.Value, humanDuration(lo), humanDuration(hi))
 		default:
 			*dst = v
+		}
+	}
+}
+
+// ages decodes idle ages; an empty list is for none.
+func (d *decoder) ages(dst *[]time.Duration) decodeFunc {
+	return func(n *yaml.Node, key string) {
+		items, ok := d.sequence(n, key, "a list of durations")
+		if !ok {
+			return
+		}
+		if len(items) > MaxIdleAges {
+			d.errorf(n.Line, key, "has %d ages, write at most %d", len(items), MaxIdleAges)
+			return
+		}
+		out, lines, good := []time.Duration{}, []int{}, true
+		for i, item := range items {
+			at := fmt.Sprintf("%s[%d]", key, i)
+			var v time.Duration
+			d.durationOf(&v, MinInterval, maxIdleAge)(item, at)
+			if v == 0 {
+				good = false
+				continue
+			}
+			if len(out) > 0 && v <= out[len(out)-1] {
+				d.errorf(item.Line, at, "%s comes after %s, write the ages in ascending order, each once", item.Value, humanDuration(out[len(out)-1]))
+				good = false
+				continue
+			}
+			out, lines = append(out, v), append(lines, item.Line)
+		}
+		if good {
+			*dst, d.idleAges = out, lines
 		}
 	}
 }

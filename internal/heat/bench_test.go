@@ -86,10 +86,12 @@ func BenchmarkFold(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			t := benchTracker(b, res)
 			young := Bitmap{1, 2, 4, 8, 16, 32, 64, 128}
-			for _, region := range c.order { // touches all memory once
-				t.Fold(7, region, &young)
+			for range slots { // touches all memory once
+				for _, region := range c.order {
+					t.Fold(7, region, &young)
+				}
+				tick(t).EndPass(benchNow, 3, false)
 			}
-			tick(t).EndPass(benchNow, 3, false)
 			b.ReportAllocs()
 			start := cpuTime()
 			for b.Loop() {
@@ -103,41 +105,66 @@ func BenchmarkFold(b *testing.B) {
 	}
 }
 
-// BenchmarkEndWindow ends windows after one pass with young pages everywhere.
+// BenchmarkEndWindow ends windows of four passes, with six idle ages.
 func BenchmarkEndWindow(b *testing.B) {
 	same := benchResidency(benchRegions)
 	other := &Residency{Parts: slices.Clone(same.Parts)}
 	for i := range other.Parts {
 		other.Parts[i].Region += 3
 	}
+	some := Bitmap{1, 2, 4, 8, 16, 32, 64, 128}
 	for _, c := range []struct {
-		name string
-		next [2]*Residency
+		name  string
+		young func(window, pass int) Bitmap // of each region
+		next  [2]*Residency
 	}{
-		{"same-regions", [2]*Residency{same, same}},
-		{"moved-regions", [2]*Residency{other, same}},
+		{"cold", func(int, int) Bitmap { return Bitmap{} }, [2]*Residency{same, same}},
+		{"young-in-one-pass", func(_, pass int) Bitmap {
+			if pass == 0 {
+				return some
+			}
+			return Bitmap{}
+		}, [2]*Residency{same, same}},
+		{"young-in-each-pass", func(int, int) Bitmap { return some }, [2]*Residency{same, same}},
+		{"others-reaccessed-in-each-pass", func(window, pass int) Bitmap {
+			return Bitmap{1 << (window*4 + pass) % 64, 2, 1 << (window*4 + pass) % 64, 8, 16, 32, 64, 128}
+		}, [2]*Residency{same, same}},
+		{"moved-regions", func(int, int) Bitmap { return Bitmap{} }, [2]*Residency{other, same}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			res := map[int]*Residency{7: same}
 			t := benchTracker(b, res)
-			young := Bitmap{1, 2, 4, 8, 16, 32, 64, 128}
-			b.ReportAllocs()
 			var cpu time.Duration
-			for i := 0; b.Loop(); i++ {
-				b.StopTimer()
-				for j := range res[7].Parts {
-					t.Fold(7, res[7].Parts[j].Region, &young)
+			window := func(i int) {
+				for pass := range 4 {
+					if young := c.young(i, pass); young != (Bitmap{}) {
+						for j := range res[7].Parts {
+							t.Fold(7, res[7].Parts[j].Region, &young)
+						}
+					}
+					tick(t).Begin(benchNow, []Process{{ProcessID{TGID: 7}, "bench"}}, nil)
+					t.Walked(7, 0)
+					t.Walked(7, 1)
+					tick(t).EndPass(benchNow, 3, false)
 				}
-				t.Walked(7, 0)
-				t.Walked(7, 1)
-				tick(t).EndPass(benchNow, 3, false)
 				res[7] = c.next[i%2]
 				start := cpuTime()
 				b.StartTimer()
 				if _, err := t.EndWindow(res, nil); err != nil {
 					b.Fatal(err)
 				}
+				b.StopTimer()
 				cpu += cpuTime() - start
+			}
+			b.StopTimer()
+			for i := range 6 { // so that ages differ, and all memory has been touched
+				window(i)
+			}
+			b.ResetTimer()
+			b.ReportAllocs()
+			cpu = 0
+			for i := range b.N {
+				window(6 + i)
 			}
 			perRegion(b, cpu)
 		})
@@ -170,6 +197,12 @@ func BenchmarkMemory(b *testing.B) {
 	for b.Loop() {
 		before := heapInUse()
 		t := benchTracker(b, res)
+		for range 4 { // each finds something everywhere
+			for i := range res[7].Parts {
+				t.Fold(7, res[7].Parts[i].Region, &Bitmap{1})
+			}
+			tick(t).EndPass(benchNow, 3, false)
+		}
 		held := heapInUse() - before
 		b.ReportMetric(float64(held)/benchRegions, "B/region")
 		runtime.KeepAlive(t)

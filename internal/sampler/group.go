@@ -32,6 +32,9 @@ type group struct {
 	// there was a first pass, which wipes the slate and ends a window at once.
 	passes int
 	primed bool
+	// blind is set if, as the last pass ended, a walker was active that the
+	// source does not see: what it clears until the next pass is lost to that.
+	blind bool
 
 	mu      sync.Mutex // guards what follows
 	tracker *heat.Tracker
@@ -74,6 +77,8 @@ func (g *group) params(maxRegions int) heat.Params {
 		PassesPerWindow: g.cfg.Aging.PassesPerWindow,
 		HotFraction:     g.cfg.Heat.HotFraction,
 		RegionBuckets:   g.cfg.Heat.RegionBuckets,
+		IdleAges:        g.entry.IdleAges,
+		Average:         g.cfg.Heat.Average,
 		Top:             g.entry.Processes.Top,
 		MinResident:     g.entry.Processes.MinResident,
 		LabelPID:        g.cfg.Labels.PID,
