@@ -44,6 +44,7 @@ func New(snap func() *heat.Snapshot, opts Options) prometheus.Collector {
 		opts:    opts,
 		memory:  newMemory(process, area),
 		regions: newRegions(area),
+		idle:    newIdle(area),
 		passes:  newPasses(),
 		gens:    newGenerations(),
 		self:    newSelf(),
@@ -56,6 +57,7 @@ type collector struct {
 
 	memory  memory
 	regions regions
+	idle    idle
 	passes  passes
 	gens    generations
 	self    self
@@ -69,7 +71,7 @@ type collector struct {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, descs := range [][]*prometheus.Desc{
-		c.memory.descs(), c.regions.descs(), c.passes.descs(), c.gens.descs(), c.self.descs(),
+		c.memory.descs(), c.regions.descs(), c.idle.descs(), c.passes.descs(), c.gens.descs(), c.self.descs(),
 	} {
 		for _, d := range descs {
 			ch <- d
@@ -103,6 +105,7 @@ func (c *collector) current() []prometheus.Metric {
 	for _, r := range kept {
 		c.memory.emit(e, r)
 		c.regions.emit(e, r)
+		c.idle.emit(e, r)
 	}
 	for _, m := range memcgs {
 		c.passes.emit(e, m)

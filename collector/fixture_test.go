@@ -26,13 +26,16 @@ func twoNodes() *heat.Snapshot {
 				Path:         "/system.slice/memcached.service",
 				WindowEnd:    time.UnixMilli(1_763_769_930_500),
 				WindowPasses: 4,
+				IdleAges:     []time.Duration{time.Minute, 90 * time.Second, time.Hour},
 				Series: []heat.Series{
 					{PID: heat.PIDOther, SwappedBytes: 0, Areas: []heat.Area{
 						{Node: 0, Type: heat.Anon, Unobserved: 3 * mib, Resident: 3 * mib, Accesses: histogram(0, 2)},
 					}},
 					{PID: 4711, Comm: "memcached", SwappedBytes: 12 * mib, Areas: []heat.Area{
-						{Node: 0, Type: heat.Anon, Hot: 16 * mib, Warm: 4 * mib, Cold: 100 * mib, Unobserved: 8 * mib, Resident: 128 * mib, Accesses: histogram(29_100, 40, 7, 3, 14)},
-						{Node: 0, Type: heat.File, Hot: 4096, Cold: mib - 4096, Resident: mib, Accesses: histogram(4, 0, 1)},
+						{Node: 0, Type: heat.Anon, Hot: 16 * mib, Warm: 4 * mib, Cold: 100 * mib, Unobserved: 8 * mib, Resident: 128 * mib, Accesses: histogram(29_100, 40, 7, 3, 14),
+							Idle: []uint64{100 * mib, 90 * mib, 8192}, Reaccessed: []uint64{5 * mib, 4 * mib, 0}, HeatRatio: 0.125, HeatKnown: true},
+						{Node: 0, Type: heat.File, Hot: 4096, Cold: mib - 4096, Resident: mib, Accesses: histogram(4, 0, 1),
+							Idle: []uint64{0, 0, 0}, Reaccessed: []uint64{4096, 0, 0}, HeatRatio: 1, HeatKnown: true},
 						{Node: 1, Type: heat.Shmem, Warm: 2 * mib, Resident: 2 * mib, Accesses: histogram(100, 0, 0, 1)},
 						{Node: -1, Type: heat.File, Unobserved: 2 * mib, Resident: 2 * mib, Accesses: histogram(0)},
 					}},

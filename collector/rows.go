@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"time"
 
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
@@ -14,6 +15,7 @@ type row struct {
 	labels   []string // values, in the order of the descriptors
 	resident uint64
 	swapped  uint64
+	idleAges []time.Duration
 	areas    []heat.Area
 	shared   bool // areas is a snapshot's and must not be changed
 }
@@ -30,7 +32,7 @@ func makeRows(memcgs []*heat.MemcgSnapshot, opts Options) []*row {
 		index := make(map[[2]string]*row, len(m.Series))
 		for j := range m.Series {
 			s := &m.Series[j]
-			labels := make([]string, 1, 5) // leaves room for node and type
+			labels := make([]string, 1, 6) // leaves room for node, type and min_idle_seconds
 			labels[0] = memcg.CleanLabel(m.Path)
 			var key [2]string
 			if opts.LabelPID {
@@ -45,7 +47,7 @@ func makeRows(memcgs []*heat.MemcgSnapshot, opts Options) []*row {
 				r.merge(s)
 				continue
 			}
-			r := &row{labels: labels, swapped: s.SwappedBytes, areas: s.Areas, shared: true}
+			r := &row{labels: labels, swapped: s.SwappedBytes, idleAges: m.IdleAges, areas: s.Areas, shared: true}
 			for k := range s.Areas {
 				r.resident += s.Areas[k].Resident
 			}
@@ -61,7 +63,7 @@ func (r *row) merge(s *heat.Series) {
 	if r.shared {
 		r.areas, r.shared = slices.Clone(r.areas), false
 		for i := range r.areas {
-			r.areas[i].Accesses.Counts = slices.Clone(r.areas[i].Accesses.Counts)
+			own(&r.areas[i])
 		}
 	}
 	r.swapped += s.SwappedBytes
@@ -69,11 +71,12 @@ func (r *row) merge(s *heat.Series) {
 		r.resident += a.Resident
 		i := slices.IndexFunc(r.areas, func(b heat.Area) bool { return b.Node == a.Node && b.Type == a.Type })
 		if i < 0 {
-			a.Accesses.Counts = slices.Clone(a.Accesses.Counts)
+			own(&a)
 			r.areas = append(r.areas, a)
 			continue
 		}
 		b := &r.areas[i]
+		mergeIdle(b, &a)
 		b.Hot += a.Hot
 		b.Warm += a.Warm
 		b.Cold += a.Cold
@@ -81,6 +84,13 @@ func (r *row) merge(s *heat.Series) {
 		b.Resident += a.Resident
 		b.Accesses = mergeHistograms(b.Accesses, a.Accesses)
 	}
+}
+
+// own gives an area slices that may be changed.
+func own(a *heat.Area) {
+	a.Accesses.Counts = slices.Clone(a.Accesses.Counts)
+	a.Idle = slices.Clone(a.Idle)
+	a.Reaccessed = slices.Clone(a.Reaccessed)
 }
 
 // mergeHistograms adds b to a, whose counts it may change. Both come from one
@@ -106,7 +116,7 @@ func mergeHistograms(a, b heat.Histogram) heat.Histogram {
 func (r *row) size() uint64 {
 	n := uint64(swappedSeries)
 	for i := range r.areas {
-		n += memorySeries + regionSeries(&r.areas[i].Accesses)
+		n += memorySeries + regionSeries(&r.areas[i].Accesses) + r.idleSeries(&r.areas[i])
 	}
 	return n
 }

@@ -153,14 +153,15 @@ func (s *Sampler) runPass(ctx context.Context, g *group) error {
 	if windowEnds {
 		residency = s.readResidency(ctx, g, procs)
 	}
-	blind := s.otherWalkers()
+	blind := s.otherWalkers() || g.blind
 	out, ageErr := s.src.Age(ctx, source.Request{
 		Path: g.path, Inode: g.inode, CanSwap: g.cfg.Aging.CanSwap, OnlyWatched: g.restricts(),
 		Processes: procs, Residency: residency,
 	})
 	s.cpu.add("age", out.CPU)
 	s.verify(g, procs)
-	blind = s.otherWalkers() || blind
+	g.blind = s.otherWalkers()
+	blind = blind || g.blind
 
 	start := threadTime()
 	defer func() { s.cpu.add("window", threadTime()-start) }()
@@ -178,7 +179,7 @@ func (s *Sampler) runPass(ctx context.Context, g *group) error {
 		g.tracker.LoseAll()
 		g.stats.Skips[otherWalker]++
 	}
-	unwalked := g.tracker.EndPass(out.Nodes, ageErr != nil)
+	unwalked := g.tracker.EndPass(s.deps.Now(), out.Nodes, ageErr != nil)
 	g.stats.Skips[notWalked] += uint64(unwalked)
 	g.passes++
 	if !windowEnds {
@@ -222,7 +223,9 @@ func (s *Sampler) publishWindow(g *group, series []heat.Series, err error) error
 		s.deps.Log.Error("A window is not published, because its numbers do not add up", "memcg", g.path, "err", err)
 		return errors.Join(errInternal, err)
 	}
-	g.last = heat.MemcgSnapshot{Path: g.path, WindowEnd: s.deps.Now(), WindowPasses: passes, Series: series}
+	g.last = heat.MemcgSnapshot{
+		Path: g.path, WindowEnd: s.deps.Now(), WindowPasses: passes, IdleAges: g.entry.IdleAges, Series: series,
+	}
 	return nil
 }
 
@@ -301,7 +304,7 @@ func (s *Sampler) begin(g *group, procs []heat.Process) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stats.Failures[watchFailed] += uint64(len(refused))
-	for r, n := range g.tracker.Begin(procs, s.gone) {
+	for r, n := range g.tracker.Begin(s.deps.Now(), procs, s.gone) {
 		g.stats.Resets[string(r)] += uint64(n)
 	}
 	return nil

@@ -88,9 +88,6 @@ type pattern struct {
 
 // New returns a Sampler that does nothing before Run.
 func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
-	if deps.Now == nil {
-		deps.Now = time.Now
-	}
 	s := &Sampler{
 		cfg:     cfg,
 		deps:    deps,
