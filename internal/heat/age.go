@@ -64,10 +64,10 @@ func (a *ages) older(n int) Bitmap {
 func (a *ages) idle(pages *Bitmap, cuts []int, counts []uint64) {
 	for i, n := range cuts {
 		b := a.older(n)
-		c := 0
-		for k := range b {
-			c += bits.OnesCount64(b[k] & pages[k])
-		}
+		c := bits.OnesCount64(b[0]&pages[0]) + bits.OnesCount64(b[1]&pages[1]) +
+			bits.OnesCount64(b[2]&pages[2]) + bits.OnesCount64(b[3]&pages[3]) +
+			bits.OnesCount64(b[4]&pages[4]) + bits.OnesCount64(b[5]&pages[5]) +
+			bits.OnesCount64(b[6]&pages[6]) + bits.OnesCount64(b[7]&pages[7])
 		if c == 0 {
 			return
 		}
@@ -296,7 +296,7 @@ func (r *reaccesses) among(pages *Bitmap) bool {
 	}
 	b := r.pages(0)
 	b.and(pages)
-	return b != Bitmap{}
+	return !b.empty()
 }
 
 // found takes in pages that had their first event as they were found young.
@@ -304,7 +304,7 @@ func (r *reaccesses) found(pages *Bitmap, a *ages, cuts []int) {
 	for level, n := range cuts {
 		b := a.older(n)
 		b.and(pages)
-		if b == (Bitmap{}) {
+		if b.empty() {
 			return
 		}
 		r.first[level].Or(&b)

@@ -45,7 +45,7 @@ func TestEndMappingWindow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tr.Begin([]Process{ // 4 has no window, 9 is not known
+			tr.Begin(time.Time{}, []Process{ // 4 has no window, 9 is not known
 				{ProcessID: ProcessID{TGID: 1}, Comm: "a"}, {ProcessID: ProcessID{TGID: 2}, Comm: "b"},
 				{ProcessID: ProcessID{TGID: 3}, Comm: "b"}, {ProcessID: ProcessID{TGID: 4}, Comm: "c"},
 			}, func(ProcessID) bool { return true })
@@ -65,7 +65,7 @@ func TestEndMappingWindowChecksTheSum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.Begin([]Process{{ProcessID: ProcessID{TGID: 1}}}, nil)
+	tr.Begin(time.Time{}, []Process{{ProcessID: ProcessID{TGID: 1}}}, nil)
 	if _, err := tr.EndMappingWindow(map[int]*MappingWindow{1: {Areas: []Area{{Hot: 1, Resident: 2}}}}); err == nil {
 		t.Error("1 byte hot of 2 is no error")
 	}

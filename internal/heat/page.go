@@ -34,6 +34,20 @@ func (b *Bitmap) Count() int {
 	return n
 }
 
+// empty tells whether no page is set.
+func (b *Bitmap) empty() bool {
+	return b[0]|b[1]|b[2]|b[3]|b[4]|b[5]|b[6]|b[7] == 0
+}
+
+// common returns the number of pages that are set here and in c.
+func (b *Bitmap) common(c *Bitmap) int {
+	n := 0
+	for i := range b {
+		n += bits.OnesCount64(b[i] & c[i])
+	}
+	return n
+}
+
 // Set sets page i, which must be in [0, PagesPerRegion).
 func (b *Bitmap) Set(i int) { b[i>>6] |= 1 << (i & 63) }
 

@@ -436,7 +436,7 @@ func TestFind(t *testing.T) {
 			}
 			tr := &Tracker{}
 			p := &process{}
-			tr.watch(p, res, true)
+			tr.watch(p, res, p.look(res, 0), true)
 			if diff := cmp.Diff(append([]uint64{}, regions...), append([]uint64{}, p.regions...)); diff != "" {
 				t.Fatalf("regions: -want +got:\n%s", diff)
 			}

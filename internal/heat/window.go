@@ -60,20 +60,18 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Seri
 		for _, p := range g.procs {
 			res := residency[p.TGID]
 			out[i].SwappedBytes += res.SwappedPages * PageSize
-			p.look(res, t.clock.passes)
+			l := p.look(res, t.clock.passes)
 			t.endProcess(p, res, counts[i], &out[i], visit)
-			n := distinctRegions(res)
-			watch := t.params.MaxRegions == 0 || n <= left
+			watch := t.params.MaxRegions == 0 || l.regions <= left
 			if watch {
-				left -= n
+				left -= l.regions
 			}
-			t.watch(p, res, watch)
+			t.watch(p, res, l, watch)
 		}
 	}
 	for _, p := range t.procs {
 		if residency[p.TGID] == nil {
-			p.look(&Residency{}, t.clock.passes)
-			t.watch(p, &Residency{}, false)
+			t.watch(p, &Residency{}, p.look(&Residency{}, t.clock.passes), false)
 		}
 	}
 	for i := range out {
@@ -142,19 +140,39 @@ func (t *Tracker) group(resident func(tgid int) (uint64, bool)) []*group {
 	return groups
 }
 
-// look finds out on which nodes a process has pages, and so whether the last
-// pass walked all of them.
-func (p *process) look(res *Residency, passes int) {
+// A layout says in which regions a residency has pages.
+type layout struct {
+	regions int  // distinct ones
+	sorted  bool // as everything here counts on
+	same    bool // they are those that the process has
+}
+
+// look finds out in which regions and on which nodes a process has pages, and so
+// whether the last pass walked all of them.
+func (p *process) look(res *Residency, passes int) layout {
 	p.nodes = 0
+	l := layout{sorted: true, same: true}
+	var before uint64
 	for i := range res.Parts {
-		if n := res.Parts[i].Node; n >= 0 {
-			p.nodes |= 1 << n
+		part := &res.Parts[i]
+		if part.Node >= 0 {
+			p.nodes |= 1 << part.Node
 		}
+		r := part.Region
+		if i > 0 && r == before {
+			continue
+		}
+		l.sorted = l.sorted && (i == 0 || r > before)
+		l.same = l.same && l.regions < len(p.regions) && p.regions[l.regions] == r
+		l.regions++
+		before = r
 	}
+	l.same = l.same && l.regions == len(p.regions)
 	p.stale = p.unwalked || p.walked&p.nodes != p.nodes
 	if p.stale && passes > 0 {
 		p.gaps |= 1 << (passes - 1)
 	}
+	return l
 }
 
 // A regionWindow is what a window says of one region.
@@ -208,8 +226,14 @@ func (t *Tracker) endProcess(p *process, res *Residency, counts counters, s *Ser
 			if sl != nil {
 				tally = &w.tally
 			}
-			tally.classify(&part.Pages, t.need, p.missed, &classes)
-			hot, warm, cold := uint64(classes.Hot.Count()), uint64(classes.Warm.Count()), uint64(classes.Cold.Count())
+			var hot, warm, cold uint64
+			if sl != nil && w.clean && !p.missed && visit == nil { // all that is watched is cold
+				cold = uint64(w.tally.watched.common(&part.Pages))
+				classes.Accesses = 0
+			} else {
+				tally.classify(&part.Pages, t.need, p.missed, &classes)
+				hot, warm, cold = uint64(classes.Hot.Count()), uint64(classes.Warm.Count()), uint64(classes.Cold.Count())
+			}
 			a.Resident += all * PageSize
 			a.Hot += hot * PageSize
 			a.Warm += warm * PageSize
@@ -284,7 +308,7 @@ func (t *Tracker) gather(p *process, i int) {
 		var event Bitmap
 		quiet := true
 		if p.young[k] != nil {
-			if young := &p.young[k][i]; *young != (Bitmap{}) {
+			if young := &p.young[k][i]; !young.empty() {
 				if !looked {
 					looked = true
 					old = sl.ages.older(t.cuts.least)
@@ -293,7 +317,7 @@ func (t *Tracker) gather(p *process, i int) {
 				w.tally.add(young)
 				event, quiet = *young, false
 				young.and(&old)
-				if *young != (Bitmap{}) {
+				if !young.empty() {
 					young.remove(&w.events.any)
 					w.reaccessed.found(young, &sl.ages, t.cuts.before[k])
 				}
@@ -307,7 +331,7 @@ func (t *Tracker) gather(p *process, i int) {
 			event, quiet = all, false
 		} else if len(skips) > 0 {
 			event.Or(&w.skipped[k])
-			quiet = quiet && event == (Bitmap{})
+			quiet = quiet && event.empty()
 		}
 		if !quiet {
 			w.clean = false
@@ -336,7 +360,7 @@ func (t *Tracker) again(p *process, sl *slab, young *Bitmap, k int) {
 				b.remove(&e.since[bit])
 			}
 		}
-		if b != (Bitmap{}) {
+		if !b.empty() {
 			t.region.reaccessed.again = append(t.region.reaccessed.again, again{levels, b})
 		}
 	}
@@ -388,7 +412,7 @@ func (w *sweep) at(region uint64) []skip {
 }
 
 // watch makes the resident pages the ones that the next window can judge.
-func (t *Tracker) watch(p *process, res *Residency, watch bool) {
+func (t *Tracker) watch(p *process, res *Residency, l layout, watch bool) {
 	p.missed = p.stale || p.folded
 	p.gaps = 0
 	if p.folded {
@@ -396,7 +420,7 @@ func (t *Tracker) watch(p *process, res *Residency, watch bool) {
 	}
 	p.keepSkips(t.clock.passes)
 	p.cursor = 0
-	if !watch || !res.sorted() {
+	if !watch || !l.sorted {
 		p.nodes, p.regions, p.runs, p.young, p.slabs = 0, nil, nil, [slots][]Bitmap{}, nil
 		return
 	}
@@ -405,10 +429,10 @@ func (t *Tracker) watch(p *process, res *Residency, watch bool) {
 			p.young[k] = nil
 		}
 	}
-	if p.hasRegions(res) {
+	if l.same {
 		return
 	}
-	t.move(p, res)
+	t.move(p, res, l.regions)
 	j := 0
 	for i := range res.Parts {
 		part := &res.Parts[i]
@@ -440,8 +464,7 @@ func (p *process) keepSkips(passes int) {
 
 // move makes room for the regions of a residency, and puts the slabs of those
 // that stay into their new places. What was found young must have been cleared.
-func (t *Tracker) move(p *process, res *Residency) {
-	n := distinctRegions(res)
+func (t *Tracker) move(p *process, res *Residency, n int) {
 	old, slabs := p.regions, p.slabs
 	p.regions, t.spare = t.spare[:0], old
 	if cap(p.regions) < n {
@@ -522,42 +545,6 @@ func (t *Tracker) move(p *process, res *Residency) {
 			p.slabs[j] = slab{}
 		}
 	}
-}
-
-// hasRegions tells whether the process's regions are those of the residency.
-func (p *process) hasRegions(res *Residency) bool {
-	j := 0
-	for i := range res.Parts {
-		r := res.Parts[i].Region
-		if j > 0 && p.regions[j-1] == r {
-			continue
-		}
-		if j == len(p.regions) || p.regions[j] != r {
-			return false
-		}
-		j++
-	}
-	return j == len(p.regions)
-}
-
-// sorted tells whether the parts are in the order that everything here counts on.
-func (r *Residency) sorted() bool {
-	for i := range r.Parts {
-		if i > 0 && r.Parts[i].Region < r.Parts[i-1].Region {
-			return false
-		}
-	}
-	return true
-}
-
-func distinctRegions(res *Residency) int {
-	n := 0
-	for i := range res.Parts {
-		if i == 0 || res.Parts[i].Region != res.Parts[i-1].Region {
-			n++
-		}
-	}
-	return n
 }
 
 // pages is the number of resident pages, 0 without a residency.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,8 @@ type rig struct {
 	src  source.Source
 	proc *process.Proc
 	cfg  *config.Config
+	// now is the time, for a test that sets it; else it is the clock's.
+	now time.Time
 	// parts are those of the last window by tgid.
 	parts map[int][]classified
 	// exact is what checkWindow has found, by name of the area.
@@ -85,7 +88,15 @@ func newRigOf(t testing.TB, src source.Source, extra string, memcgs ...string) *
 	r.Sampler, err = sampler.New(r.cfg, r.src, sampler.Deps{
 		Cgroups: cgroups, Processes: r.proc, SkipReasons: bpf.SkipReasons(), Log: log,
 		Visit: func(p heat.Process, part *heat.ResidentPart, c *heat.Classes) {
-			r.parts[p.TGID] = append(r.parts[p.TGID], classified{*part, *c})
+			own := *c
+			own.Idle, own.Reaccessed = slices.Clone(c.Idle), slices.Clone(c.Reaccessed)
+			r.parts[p.TGID] = append(r.parts[p.TGID], classified{*part, own})
+		},
+		Now: func() time.Time {
+			if r.now.IsZero() {
+				return time.Now()
+			}
+			return r.now
 		},
 	})
 	if err != nil {
