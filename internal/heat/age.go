@@ -2,7 +2,6 @@ package heat
 
 import (
 	"math"
-	"math/bits"
 	"time"
 )
 
@@ -64,10 +63,7 @@ func (a *ages) older(n int) Bitmap {
 func (a *ages) idle(pages *Bitmap, cuts []int, counts []uint64) {
 	for i, n := range cuts {
 		b := a.older(n)
-		c := bits.OnesCount64(b[0]&pages[0]) + bits.OnesCount64(b[1]&pages[1]) +
-			bits.OnesCount64(b[2]&pages[2]) + bits.OnesCount64(b[3]&pages[3]) +
-			bits.OnesCount64(b[4]&pages[4]) + bits.OnesCount64(b[5]&pages[5]) +
-			bits.OnesCount64(b[6]&pages[6]) + bits.OnesCount64(b[7]&pages[7])
+		c := b.common(pages)
 		if c == 0 {
 			return
 		}

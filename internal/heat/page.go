@@ -27,11 +27,8 @@ type Bitmap [words]uint64
 
 // Count returns the number of pages set, 0 to PagesPerRegion.
 func (b *Bitmap) Count() int {
-	n := 0
-	for _, w := range b {
-		n += bits.OnesCount64(w)
-	}
-	return n
+	return bits.OnesCount64(b[0]) + bits.OnesCount64(b[1]) + bits.OnesCount64(b[2]) + bits.OnesCount64(b[3]) +
+		bits.OnesCount64(b[4]) + bits.OnesCount64(b[5]) + bits.OnesCount64(b[6]) + bits.OnesCount64(b[7])
 }
 
 // empty tells whether no page is set.
@@ -39,13 +36,17 @@ func (b *Bitmap) empty() bool {
 	return b[0]|b[1]|b[2]|b[3]|b[4]|b[5]|b[6]|b[7] == 0
 }
 
+// meets tells whether a page is set here and in c.
+func (b *Bitmap) meets(c *Bitmap) bool {
+	return b[0]&c[0]|b[1]&c[1]|b[2]&c[2]|b[3]&c[3]|b[4]&c[4]|b[5]&c[5]|b[6]&c[6]|b[7]&c[7] != 0
+}
+
 // common returns the number of pages that are set here and in c.
 func (b *Bitmap) common(c *Bitmap) int {
-	n := 0
-	for i := range b {
-		n += bits.OnesCount64(b[i] & c[i])
-	}
-	return n
+	return bits.OnesCount64(b[0]&c[0]) + bits.OnesCount64(b[1]&c[1]) +
+		bits.OnesCount64(b[2]&c[2]) + bits.OnesCount64(b[3]&c[3]) +
+		bits.OnesCount64(b[4]&c[4]) + bits.OnesCount64(b[5]&c[5]) +
+		bits.OnesCount64(b[6]&c[6]) + bits.OnesCount64(b[7]&c[7])
 }
 
 // Set sets page i, which must be in [0, PagesPerRegion).

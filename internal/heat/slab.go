@@ -27,20 +27,6 @@ type tally struct {
 	watched Bitmap
 }
 
-// add counts a pass that found pages young. Counts stay at their maximum rather
-// than wrap.
-func (s *tally) add(young *Bitmap) {
-	for i, y := range young {
-		f0, f1, f2 := s.freq[0][i], s.freq[1][i], s.freq[2][i]
-		c0 := f0 & y
-		c1 := f1 & c0
-		full := f2 & c1
-		s.freq[0][i] = f0 ^ y | full
-		s.freq[1][i] = f1 ^ c0 | full
-		s.freq[2][i] = f2 ^ c1 | full
-	}
-}
-
 // Classes are the pages of one ResidentPart at the end of a window. They share
 // no page; those in none of them are unobserved.
 type Classes struct {

@@ -17,10 +17,10 @@ func (s *tally) count(i int) int {
 	return n
 }
 
-func TestAddCountsEachPageByItself(t *testing.T) {
+func TestTakeCountsEachPageByItself(t *testing.T) {
 	// Page i is young in i%9 of nine passes, at the beginning or the end.
 	const passes = 9
-	var s tally
+	var w regionWindow
 	for pass := range passes {
 		var young Bitmap
 		for i := range PagesPerRegion {
@@ -29,11 +29,11 @@ func TestAddCountsEachPageByItself(t *testing.T) {
 				young.Set(i)
 			}
 		}
-		s.add(&young)
+		w.take(&young, 0)
 	}
 	for i := range PagesPerRegion {
 		want := min(i%(passes+1), MaxPassesPerWindow) // more is not counted, but does not wrap
-		if got := s.count(i); got != want {
+		if got := w.tally.count(i); got != want {
 			t.Errorf("page %d was young in %d passes, but counts %d", i, i%(passes+1), got)
 		}
 	}
@@ -83,10 +83,12 @@ func TestClassify(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, page := range []int{0, 63, 64, 300, 511} {
 				only := bitmapOf(page)
-				var s tally
+				var w regionWindow
 				for range c.young {
-					s.add(&only)
+					young := only
+					w.take(&young, 0)
 				}
+				s := w.tally
 				if !c.unwatched {
 					s.watched = only
 				}

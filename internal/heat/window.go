@@ -305,8 +305,7 @@ func (t *Tracker) gather(p *process, i int) {
 	var old Bitmap // pages of an age that may make a reaccess
 	looked := false
 	for k := range t.clock.passes {
-		var event Bitmap
-		quiet := true
+		left := t.clock.passes - 1 - k
 		if p.young[k] != nil {
 			if young := &p.young[k][i]; !young.empty() {
 				if !looked {
@@ -314,35 +313,52 @@ func (t *Tracker) gather(p *process, i int) {
 					old = sl.ages.older(t.cuts.least)
 					old.and(&sl.tracked)
 				}
-				w.tally.add(young)
-				event, quiet = *young, false
-				young.and(&old)
-				if !young.empty() {
-					young.remove(&w.events.any)
-					w.reaccessed.found(young, &sl.ages, t.cuts.before[k])
+				if young.meets(&old) {
+					first := *young
+					first.and(&old)
+					first.remove(&w.events.any)
+					w.reaccessed.found(&first, &sl.ages, t.cuts.before[k])
 				}
 				if t.cuts.within {
-					t.again(p, sl, &event, k)
+					t.again(sl, young, k)
 				}
-				*young = Bitmap{}
+				w.clean = false
+				w.take(young, left)
 			}
 		}
-		if p.gaps>>k&1 != 0 {
-			event, quiet = all, false
-		} else if len(skips) > 0 {
-			event.Or(&w.skipped[k])
-			quiet = quiet && event.empty()
-		}
-		if !quiet {
+		switch {
+		case p.gaps>>k&1 != 0:
 			w.clean = false
-			w.events.add(&event, t.clock.passes-1-k)
+			w.events.add(&all, left)
+		case len(skips) > 0:
+			w.events.add(&w.skipped[k], left)
 		}
+	}
+}
+
+// take adds to tally and events what the pass that was left passes before the
+// last found young, and clears it. Counts stay at their maximum rather than wrap.
+func (w *regionWindow) take(young *Bitmap, left int) {
+	b0, b1, b2 := -uint64(left&1), -uint64(left>>1&1), -uint64(left>>2&1)
+	f, e := &w.tally.freq, &w.events
+	for i, y := range young {
+		c0 := f[0][i] & y
+		c1 := f[1][i] & c0
+		full := f[2][i] & c1
+		f[0][i] = f[0][i] ^ y | full
+		f[1][i] = f[1][i] ^ c0 | full
+		f[2][i] = f[2][i] ^ c1 | full
+		e.any[i] |= y
+		e.since[0][i] = e.since[0][i]&^y | y&b0
+		e.since[1][i] = e.since[1][i]&^y | y&b1
+		e.since[2][i] = e.since[2][i]&^y | y&b2
+		young[i] = 0
 	}
 }
 
 // again finds the pages that pass k found young, and that had an event before in
 // the window.
-func (t *Tracker) again(p *process, sl *slab, young *Bitmap, k int) {
+func (t *Tracker) again(sl *slab, young *Bitmap, k int) {
 	e := &t.region.events
 	for i := range k {
 		levels := t.cuts.between[i][k]
@@ -433,16 +449,6 @@ func (t *Tracker) watch(p *process, res *Residency, l layout, watch bool) {
 		return
 	}
 	t.move(p, res, l.regions)
-	j := 0
-	for i := range res.Parts {
-		part := &res.Parts[i]
-		if p.regions[j] != part.Region {
-			j++
-		}
-		if part.Node < maxNodes {
-			p.slabs[j].tracked.Or(&part.Pages)
-		}
-	}
 }
 
 // keepSkips keeps the skips that matter to the next window.
@@ -498,6 +504,7 @@ func (t *Tracker) move(p *process, res *Residency, n int) {
 			}
 		}
 		p.young = [slots][]Bitmap{}
+		p.trackNew(old, res)
 		return
 	}
 	p.slabs = slabs[:n]
@@ -536,13 +543,24 @@ func (t *Tracker) move(p *process, res *Residency, n int) {
 			i, j = i-1, j-1
 		}
 	}
-	i := 0
-	for j := range n {
-		for i < len(old) && old[i] < p.regions[j] {
+	p.trackNew(old, res)
+}
+
+// trackNew begins to track the regions that were not among the old ones.
+func (p *process) trackNew(old []uint64, res *Residency) {
+	i, k := 0, 0 // of old, and of the parts
+	for j, r := range p.regions {
+		for i < len(old) && old[i] < r {
 			i++
 		}
-		if i == len(old) || old[i] != p.regions[j] {
+		stays := i < len(old) && old[i] == r
+		if !stays {
 			p.slabs[j] = slab{}
+		}
+		for ; k < len(res.Parts) && res.Parts[k].Region == r; k++ {
+			if part := &res.Parts[k]; !stays && part.Node < maxNodes {
+				p.slabs[j].tracked.Or(&part.Pages)
+			}
 		}
 	}
 }

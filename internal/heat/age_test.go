@@ -1,0 +1,211 @@
+package heat
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// agesOf gives page i of a region the age of f(i).
+func agesOf(f func(i int) int) (a ages) {
+	for i := range PagesPerRegion {
+		for bit := range a {
+			if f(i)>>bit&1 != 0 {
+				a[bit].Set(i)
+			}
+		}
+	}
+	return a
+}
+
+func (a *ages) of(i int) int {
+	n := 0
+	for bit := range a {
+		if a[bit].Has(i) {
+			n |= 1 << bit
+		}
+	}
+	return n
+}
+
+func TestOlder(t *testing.T) {
+	a := agesOf(func(i int) int { return i % 256 })
+	for n := 0; n <= never; n++ {
+		got := a.older(n)
+		for i := range PagesPerRegion {
+			if want := i%256 >= n; got.Has(i) != want {
+				t.Fatalf("age %d is at least %d: %v, want %v", i%256, n, got.Has(i), want)
+			}
+		}
+	}
+}
+
+func TestAdvance(t *testing.T) {
+	for passes := range MaxPassesPerWindow + 1 {
+		for left := -1; left < passes; left++ { // the last event, if any
+			s := slab{ages: agesOf(func(i int) int { return i % 256 })}
+			var resident Bitmap
+			s.tracked.SetRange(0, 500)
+			resident.SetRange(10, 512)
+			var e events
+			if left >= 0 {
+				pages := bitmapOf(0, 10, 255, 256, 499, 500)
+				e.add(&pages, passes-1)
+				e.add(&pages, left)
+			}
+			s.advance(&resident, &e, passes)
+			for i := range PagesPerRegion {
+				want := min(i%256+passes, maxAge)
+				switch {
+				case i < 10 || i >= 500:
+					want = 0
+				case e.any.Has(i):
+					want = left
+				}
+				if got := s.ages.of(i); got != want {
+					t.Fatalf("page %d after %d passes with an event %d before the last: age %d, want %d", i, passes, left, got, want)
+				}
+			}
+			if s.tracked != resident {
+				t.Fatal("what is resident is not what is tracked")
+			}
+		}
+	}
+}
+
+// idlePages ends a window and returns how many of the ten pages of a one are idle
+// for at least each idle age, and have been reaccessed after it.
+func (o *one) idlePages() (idle, again []uint64) {
+	o.t.Helper()
+	series, err := o.EndWindow(map[int]*Residency{1: o.res}, nil)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	a := series[0].Areas[0]
+	for i := range a.Idle {
+		idle, again = append(idle, a.Idle[i]/PageSize), append(again, a.Reaccessed[i]/PageSize)
+	}
+	return idle, again
+}
+
+func withIdleAges(ages ...time.Duration) func(*Params) {
+	return func(p *Params) { p.IdleAges = ages }
+}
+
+func TestAgesSaturate(t *testing.T) {
+	// A pass begins every 2 s and takes one of them, so that the 255 passes which
+	// an age can count prove 509 s.
+	o := newOne(t, 2, withIdleAges(508*time.Second, 509*time.Second, 510*time.Second))
+	o.quiet()
+	for window := 1; window <= 400; window++ {
+		o.pass(nil)
+		o.pass(nil)
+		got, _ := o.idlePages()
+		want := []uint64{0, 0, 0}
+		if 2*window >= 255 {
+			want = []uint64{10, 10, 0}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("after %d passes %v pages are idle, want %v", 2*window, got, want)
+		}
+	}
+	o.pass(func() { o.young(0, 511) })
+	o.pass(nil)
+	idle, again := o.idlePages()
+	if diff := cmp.Diff([][]uint64{{8, 8, 0}, {2, 2, 0}}, [][]uint64{idle, again}); diff != "" {
+		t.Errorf("idle and reaccessed: -want +got:\n%s", diff)
+	}
+}
+
+// TestNothingMissedLooksOlder has pages idle for two windows of two passes, and
+// then something happen in the second of four more.
+func TestNothingMissedLooksOlder(t *testing.T) {
+	for name, c := range map[string]struct {
+		second func(o *one)
+		// Of ten pages, those idle for at least 1, 5, 9 and 13 s after the fourth
+		// pass, and those reaccessed by then.
+		idle, again []uint64
+	}{
+		"nothing":       {func(o *one) { o.pass(nil) }, []uint64{10, 10, 10, 10}, []uint64{0, 0, 0, 0}},
+		"an access":     {func(o *one) { o.pass(func() { o.young(0) }) }, []uint64{10, 9, 9, 9}, []uint64{1, 1, 1, 0}},
+		"a skip":        {func(o *one) { o.pass(func() { o.Skip(1, address(0), address(2)) }) }, []uint64{10, 8, 8, 8}, []uint64{0, 0, 0, 0}},
+		"a lost record": {func(o *one) { o.pass(func() { o.Lose(1) }) }, []uint64{10, 0, 0, 0}, []uint64{0, 0, 0, 0}},
+		"a lost record and an access that was not": {func(o *one) { o.pass(func() { o.LoseAll(); o.young(0) }) },
+			[]uint64{10, 0, 0, 0}, []uint64{1, 1, 1, 0}},
+		"a failed pass": {func(o *one) {
+			o.Begin(o.tick(), o.procs, nil)
+			o.Walked(1, 0)
+			o.EndPass(o.tick(), 1, true)
+		}, []uint64{10, 0, 0, 0}, []uint64{0, 0, 0, 0}},
+		"a pass that did not walk it": {func(o *one) {
+			o.Begin(o.tick(), o.procs, nil)
+			o.EndPass(o.tick(), 1, false)
+		}, []uint64{10, 0, 0, 0}, []uint64{0, 0, 0, 0}},
+		"another process under its pid": {func(o *one) { o.procs[0].Start++; o.pass(nil) }, []uint64{0, 0, 0, 0}, []uint64{0, 0, 0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOne(t, 4, withIdleAges(time.Second, 5*time.Second, 9*time.Second, 13*time.Second))
+			o.quiet()
+			o.quiet()
+			o.pass(nil)
+			c.second(o)
+			o.pass(nil)
+			// What this pass finds after a miss, it finds of before the miss.
+			o.pass(nil)
+			idle, again := o.idlePages()
+			if diff := cmp.Diff([][]uint64{c.idle, c.again}, [][]uint64{idle, again}); diff != "" {
+				t.Errorf("idle and reaccessed: -want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhatIsFoundAfterAMissIsNoReaccess(t *testing.T) {
+	o := newOne(t, 4, withIdleAges(time.Second))
+	o.quiet()
+	o.quiet()
+	o.pass(nil)
+	o.pass(func() { o.Skip(1, address(0), address(2)) })
+	o.pass(func() { o.young(0, 63) })
+	o.pass(nil)
+	if _, again := o.idlePages(); again[0] != 1 {
+		t.Errorf("%d pages reaccessed, want only the one that was not skipped", again[0])
+	}
+}
+
+func TestAverage(t *testing.T) {
+	var a average
+	a.observe(0.5, time.Hour, time.Minute)
+	if a.value != 0.5 {
+		t.Errorf("the first is %v, want itself", a.value)
+	}
+	a.observe(1, time.Hour+time.Minute, time.Minute)
+	if want := 1 - 0.5/math.E; math.Abs(a.value-want) > 1e-12 {
+		t.Errorf("a time constant later it is %v, want %v", a.value, want)
+	}
+	a.observe(0, time.Hour+time.Minute, time.Minute)
+	if want := 1 - 0.5/math.E; math.Abs(a.value-want) > 1e-12 {
+		t.Errorf("what comes at the same time makes it %v, want %v", a.value, want)
+	}
+	a.observe(0.25, 2*time.Hour, 0)
+	if a.value != 0.25 {
+		t.Errorf("without a time constant it is %v, want the last", a.value)
+	}
+}
+
+func TestIdleAgesThatCannotBe(t *testing.T) {
+	for name, ages := range map[string][]time.Duration{
+		"too many":       make([]time.Duration, MaxIdleAges+1),
+		"0":              {0},
+		"not ascending":  {2, 1},
+		"the same twice": {1, 1},
+		"less than 0":    {-1},
+	} {
+		if _, err := NewTracker(Params{PassesPerWindow: 1, HotFraction: 1, IdleAges: ages}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
