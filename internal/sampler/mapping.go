@@ -46,7 +46,7 @@ func (s *Sampler) runMappings(ctx context.Context, g *group, src source.MappingS
 	}
 	series, err := g.tracker.EndMappingWindow(windows)
 	g.passes = 1
-	return s.publishWindow(g, series, err)
+	return s.publishWindow(g, s.deps.Now(), series, err)
 }
 
 // observe ends the window of each process and begins its next one.

@@ -98,7 +98,7 @@ func (s *Sampler) Pass(ctx context.Context, path string) (used time.Duration, er
 		defer func() { s.deps.Ended(path, err) }()
 	}
 	begin, cpu := s.deps.Now(), threadTime()
-	err = s.runPass(ctx, g)
+	err = s.runPass(ctx, g, begin)
 	used = threadTime() - cpu
 	if errors.Is(err, errIdle) {
 		return used, nil
@@ -130,7 +130,7 @@ func reason(err error) string {
 	return source.ReasonOf(err)
 }
 
-func (s *Sampler) runPass(ctx context.Context, g *group) error {
+func (s *Sampler) runPass(ctx context.Context, g *group, begin time.Time) error {
 	pids, err := s.deps.Cgroups.Procs(g.path)
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func (s *Sampler) runPass(ctx context.Context, g *group) error {
 	if len(procs) == 0 && g.idle() {
 		return errIdle
 	}
-	if err := s.begin(g, procs); err != nil {
+	if err := s.begin(g, procs, begin); err != nil {
 		return err
 	}
 	if src, ok := s.src.(source.MappingSource); ok {
@@ -179,13 +179,14 @@ func (s *Sampler) runPass(ctx context.Context, g *group) error {
 		g.tracker.LoseAll()
 		g.stats.Skips[otherWalker]++
 	}
-	unwalked := g.tracker.EndPass(s.deps.Now(), out.Nodes, ageErr != nil)
+	now := s.deps.Now()
+	unwalked := g.tracker.EndPass(now, out.Nodes, ageErr != nil)
 	g.stats.Skips[notWalked] += uint64(unwalked)
 	g.passes++
 	if !windowEnds {
 		return ageErr
 	}
-	if err := s.endWindow(g, residency, limit); err != nil {
+	if err := s.endWindow(g, now, residency, limit); err != nil {
 		return errors.Join(ageErr, err)
 	}
 	return ageErr
@@ -206,17 +207,17 @@ func (s *Sampler) otherWalkers() bool {
 // errInternal is a bug of ours that showed before it could be published.
 var errInternal = errors.New("internal error")
 
-func (s *Sampler) endWindow(g *group, residency map[int]*heat.Residency, limit int) error {
+func (s *Sampler) endWindow(g *group, now time.Time, residency map[int]*heat.Residency, limit int) error {
 	if err := g.tracker.SetParams(g.params(limit)); err != nil {
 		return errors.Join(errInternal, err)
 	}
 	series, err := g.tracker.EndWindow(residency, s.deps.Visit)
-	return s.publishWindow(g, series, err)
+	return s.publishWindow(g, now, series, err)
 }
 
 // publishWindow keeps a window that has ended for the snapshots to come, unless
 // its numbers do not add up. The caller holds the group's mutex.
-func (s *Sampler) publishWindow(g *group, series []heat.Series, err error) error {
+func (s *Sampler) publishWindow(g *group, now time.Time, series []heat.Series, err error) error {
 	passes := g.passes
 	g.passes, g.primed = 0, true
 	if err != nil {
@@ -224,7 +225,7 @@ func (s *Sampler) publishWindow(g *group, series []heat.Series, err error) error
 		return errors.Join(errInternal, err)
 	}
 	g.last = heat.MemcgSnapshot{
-		Path: g.path, WindowEnd: s.deps.Now(), WindowPasses: passes, IdleAges: g.entry.IdleAges, Series: series,
+		Path: g.path, WindowEnd: now, WindowPasses: passes, IdleAges: g.entry.IdleAges, Series: series,
 	}
 	return nil
 }
@@ -250,7 +251,7 @@ func (s *Sampler) identify(g *group, pids []int) []heat.Process {
 }
 
 // begin starts the pass in the tracker and tells the source whom to watch.
-func (s *Sampler) begin(g *group, procs []heat.Process) error {
+func (s *Sampler) begin(g *group, procs []heat.Process, at time.Time) error {
 	s.mu.Lock()
 	if s.groups[g.path] != g {
 		s.mu.Unlock()
@@ -304,7 +305,7 @@ func (s *Sampler) begin(g *group, procs []heat.Process) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stats.Failures[watchFailed] += uint64(len(refused))
-	for r, n := range g.tracker.Begin(s.deps.Now(), procs, s.gone) {
+	for r, n := range g.tracker.Begin(at, procs, s.gone) {
 		g.stats.Resets[string(r)] += uint64(n)
 	}
 	return nil
