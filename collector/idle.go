@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,7 +17,7 @@ type idle struct {
 }
 
 func newIdle(area []string) idle {
-	aged := append(area[:len(area):len(area)], "min_idle_seconds")
+	aged := slices.Concat(area, []string{"min_idle_seconds"})
 	return idle{
 		bytes: desc("idle_bytes",
 			"Resident bytes that were seen not to be accessed through a mapping for at least min_idle_seconds, up to the beginning of the last pass. Each age contains all longer ones, so ages must not be summed. Counted from the end of the pass that last found a page accessed, missed it, or first saw it; so it is short by up to a pass interval, begins at 0 with the exporter, and takes one interval more than the age to show. Absent where the source sees whole mappings only, and for ages longer than 254 pass intervals."+shared, aged...),
@@ -34,7 +35,7 @@ func (d idle) emit(e *emitter, r *row) {
 		a := &r.areas[i]
 		labels := r.areaLabels(a)
 		for k, age := range r.ages(a) {
-			aged := append(labels[:len(labels):len(labels)], ageLabel(age))
+			aged := slices.Concat(labels, []string{ageLabel(age)})
 			e.gauge(d.bytes, float64(a.Idle[k]), aged...)
 			e.counter(d.reaccessed, float64(a.Reaccessed[k]), aged...)
 		}
