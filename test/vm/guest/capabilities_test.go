@@ -335,7 +335,15 @@ func TestCapabilities(t *testing.T) {
 			s.use(t, tc.source)
 			t.Run("all", func(t *testing.T) { s.suffice(t, set) })
 			for _, name := range set {
-				t.Run("without "+name, func(t *testing.T) { s.miss(t, without(set, name), name) })
+				t.Run("without "+name, func(t *testing.T) {
+					// On 7.x CAP_PERFMON, which is part of CAP_SYS_ADMIN, is enough to
+					// read what other processes map.
+					if os.Getenv("MGLRU_KERNEL") == "debian-7" && name == "CAP_SYS_PTRACE" && slices.Contains(set, "CAP_SYS_ADMIN") {
+						s.suffice(t, without(set, name))
+						return
+					}
+					s.miss(t, without(set, name), name)
+				})
 			}
 		})
 	}
