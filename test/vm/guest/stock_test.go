@@ -11,7 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -283,7 +282,6 @@ func TestColdSinceBefore(t *testing.T) {
 			w.Map(t, a)
 		}
 	}
-	drainLRUBatches(t)
 	before := newRig(t, bpf.HooksOptions{}, "aging: {passes_per_window: 2}", memcg)
 	for range 3 {
 		before.mustPass(t, memcg)
@@ -297,18 +295,6 @@ func TestColdSinceBefore(t *testing.T) {
 				t.Errorf("%s: %v, want %v", m.Name, got, want)
 			}
 		}
-	}
-}
-
-// drainLRUBatches puts on the lists what CPUs hold back to put there together: a
-// walk of 7.x does not look at it. To move pages drains them first, however
-// many are to be moved.
-func drainLRUBatches(t testing.TB) {
-	t.Helper()
-	var nodes, status int32
-	_, _, errno := unix.Syscall6(unix.SYS_MOVE_PAGES, 0, 0, 0, uintptr(unsafe.Pointer(&nodes)), uintptr(unsafe.Pointer(&status)), 0)
-	if errno != 0 {
-		t.Fatalf("move_pages: %v", errno)
 	}
 }
 
