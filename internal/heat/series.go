@@ -1,0 +1,111 @@
+package heat
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// area finds or makes the area of a node and type.
+func (s *Series) area(node int, typ Type) *Area {
+	for i := range s.Areas {
+		if a := &s.Areas[i]; a.Node == node && a.Type == typ {
+			return a
+		}
+	}
+	s.Areas = append(s.Areas, Area{Node: node, Type: typ})
+	return &s.Areas[len(s.Areas)-1]
+}
+
+// counters finds or makes the counters of a group's series.
+func (t *Tracker) counters(g *group) counters {
+	if g.key.pid > 0 { // then it is the only process
+		p := g.procs[0]
+		if p.own == nil {
+			p.own = counters{}
+		}
+		return p.own
+	}
+	if t.merged[g.key] == nil {
+		t.merged[g.key] = counters{}
+	}
+	return t.merged[g.key]
+}
+
+// counter finds or makes the counter of a part's area.
+func (t *Tracker) counter(cs counters, part *ResidentPart) *counter {
+	k := areaKey{part.Node, part.Type}
+	c := cs[k]
+	if c == nil {
+		bounds := t.params.RegionBuckets
+		c = &counter{
+			accesses:   Histogram{Bounds: bounds, Counts: make([]uint64, len(bounds)+1)},
+			reaccessed: make([]uint64, len(t.params.IdleAges)),
+		}
+		cs[k] = c
+	}
+	return c
+}
+
+// changeIdleAges keeps the counts of the idle ages that stay.
+func (cs counters) changeIdleAges(from, to []time.Duration) {
+	for _, c := range cs {
+		was := c.reaccessed
+		c.reaccessed = make([]uint64, len(to))
+		for i, d := range to {
+			if j := slices.Index(from, d); j >= 0 {
+				c.reaccessed[i] = was[j]
+			}
+		}
+	}
+}
+
+// attach gives a series' areas what has been counted of them.
+func (t *Tracker) attach(counts counters, s *Series) {
+	for k := range counts {
+		s.area(int(k.node), k.typ)
+	}
+	slices.SortFunc(s.Areas, func(a, b Area) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Type, b.Type))
+	})
+	for i := range s.Areas {
+		a := &s.Areas[i]
+		a.Accesses = Histogram{Bounds: t.params.RegionBuckets, Counts: make([]uint64, len(t.params.RegionBuckets)+1)}
+		if a.Idle == nil {
+			a.Idle = make([]uint64, len(t.params.IdleAges))
+		}
+		for i := range a.Idle {
+			a.Idle[i] *= PageSize
+		}
+		a.Reaccessed = make([]uint64, len(t.params.IdleAges))
+		c := counts[areaKey{int16(a.Node), a.Type}]
+		if c == nil {
+			continue
+		}
+		copy(a.Accesses.Counts, c.accesses.Counts)
+		a.Accesses.Sum = c.accesses.Sum
+		for i, n := range c.reaccessed {
+			a.Reaccessed[i] = n * PageSize
+		}
+		if c.judged > 0 && t.clock.passes > 0 {
+			c.heat.observe(float64(c.found)/float64(uint64(t.clock.passes)*c.judged), t.clock.now(), t.params.Average)
+			a.HeatRatio, a.HeatKnown = c.heat.value, true
+		}
+		c.found, c.judged = 0, 0
+	}
+}
+
+func (h *Histogram) observe(v uint64) {
+	i, _ := slices.BinarySearch(h.Bounds, v)
+	h.Counts[i]++
+	h.Sum += v
+}
+
+// Size returns how many processes the tracker knows and how many regions it
+// watches.
+func (t *Tracker) Size() (processes, regions int) {
+	for _, p := range t.procs {
+		regions += len(p.regions)
+	}
+	return len(t.procs), regions
+}
