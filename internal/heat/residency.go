@@ -23,7 +23,29 @@ type Residency struct {
 	// one, by node and type (Node -1 where that is unknown). They are
 	// unobserved.
 	Unscanned []UnscannedPages
+	// Mappings are what the process maps, in the order of addresses, none
+	// overlapping another. There are none where the reader does not tell.
+	Mappings []Mapping
 }
+
+// A Mapping is a range of addresses that a process maps to one thing.
+type Mapping struct {
+	// Start and End are its first address and the one after its last, both
+	// multiples of PageSize.
+	Start, End uint64
+	// Offset is where in its file it begins, in bytes; 0 without a file.
+	Offset uint64
+	// Name is the file's path, a name of the kernel's such as [heap], [stack] or
+	// [anon:NAME], or AnonMapping where the kernel has none. It is as the
+	// kernel gives it: not necessarily UTF-8, " (deleted)" after a file that is.
+	Name string
+	// NoAccess is set where nobody may read, write or execute it, as with memory
+	// that is only reserved (PROT_NONE).
+	NoAccess bool
+}
+
+// AnonMapping is the Name of memory without a file or a name of its own.
+const AnonMapping = "[anon]"
 
 // UnscannedPages counts resident pages that were not looked at one by one.
 type UnscannedPages struct {

@@ -30,6 +30,18 @@ type VMA struct {
 // have the mapping.
 func (v *VMA) Shared() bool { return v.Perms[3] == 's' }
 
+// mapping returns it as the domain sees it.
+func (v *VMA) mapping() heat.Mapping {
+	m := heat.Mapping{
+		Start: v.Start, End: v.End, Offset: v.Offset, Name: v.Name,
+		NoAccess: v.Perms[0] == '-' && v.Perms[1] == '-' && v.Perms[2] == '-',
+	}
+	if m.Name == "" {
+		m.Name = heat.AnonMapping
+	}
+	return m
+}
+
 // Maps returns the mappings of a process in address order, none overlapping
 // another. The kernel makes the list piece by piece, so a process that maps
 // and unmaps meanwhile may show a mixture of moments.

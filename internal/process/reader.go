@@ -74,7 +74,8 @@ func NewReader(fs FS, nodes *NodeMap) *Reader {
 // hugetlb pages, which Rss leaves out: private ones as anon, shared ones as
 // file. Parts are sorted by region, node and type, and unique. SwappedPages is the
 // number of swap entries in the page tables (VmSwap), so swapped-out shared
-// memory is not in it. After an error res is empty.
+// memory is not in it. Mappings are all but the kernel's own ([vvar], [vsyscall]).
+// After an error res is empty.
 //
 // The type of a page that is not anonymous is found from the first such page
 // of its file, in /proc/kpageflags; where that cannot be read, from the
@@ -109,7 +110,7 @@ func (r *Reader) Read(ctx context.Context, pid int, res *heat.Residency) error {
 
 // reset empties res but keeps its memory.
 func reset(res *heat.Residency) {
-	res.Parts, res.SwappedPages, res.Unscanned = res.Parts[:0], 0, res.Unscanned[:0]
+	res.Parts, res.SwappedPages, res.Unscanned, res.Mappings = res.Parts[:0], 0, res.Unscanned[:0], res.Mappings[:0]
 }
 
 // readDir reads the process, or thread, whose directory is given.
@@ -133,6 +134,7 @@ func (r *Reader) readDir(ctx context.Context, dir string, res *heat.Residency) e
 		if v.kind() == areaSkip {
 			continue
 		}
+		res.Mappings = append(res.Mappings, v.mapping())
 		if r.noScan && v.End-v.Start > MaxBlindBytes {
 			giants = append(giants, *v)
 			continue
