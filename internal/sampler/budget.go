@@ -23,6 +23,15 @@ func newBudget(share float64) budget { return budget{share: share} }
 
 func (b *budget) burst() time.Duration { return time.Duration(b.share * float64(budgetBurst)) }
 
+// setShare changes the share from now on.
+func (b *budget) setShare(now time.Time, share float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.accrue(now)
+	b.share = share
+	b.saved = min(b.saved, b.burst())
+}
+
 // wait tells for how long a pass that will use about cost has to wait. A pass
 // that costs more than a full burst waits for a full one, and goes into debt.
 func (b *budget) wait(now time.Time, cost time.Duration) time.Duration {

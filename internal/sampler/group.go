@@ -20,6 +20,8 @@ var durationBounds = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60}
 type group struct {
 	path  string
 	inode uint64
+	// entry and cfg are what the config said as the last pass began. Only passes
+	// use them, and there is one at a time. They may change within a window.
 	entry *config.Memcg
 	cfg   *config.Config
 
@@ -71,10 +73,21 @@ func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, skipReason
 	return g, err
 }
 
+// adopt takes over what the config says now. False means: nothing.
+func (g *group) adopt(p *plan) bool {
+	entry := p.entry(g.path)
+	if entry == nil {
+		return false
+	}
+	g.entry, g.cfg = entry, p.cfg
+	return true
+}
+
 // params are the tracker's parameters; maxRegions 0 is no bound.
 func (g *group) params(maxRegions int) heat.Params {
 	p := heat.Params{
-		PassesPerWindow: g.cfg.Aging.PassesPerWindow,
+		// A reload may have come too late to end the window in time.
+		PassesPerWindow: max(g.cfg.Aging.PassesPerWindow, g.passes),
 		HotFraction:     g.cfg.Heat.HotFraction,
 		RegionBuckets:   g.cfg.Heat.RegionBuckets,
 		IdleAges:        g.entry.IdleAges,

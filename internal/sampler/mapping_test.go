@@ -72,7 +72,7 @@ memcgs: [{path: /a, processes: {min_resident: 0B}}]
 func newMappingSampler(t *testing.T, m *mappings) *Sampler {
 	t.Helper()
 	s := newSampler(t, m.machine, mappingConfig)
-	s, err := New(s.cfg, m, s.deps)
+	s, err := New(s.plan.Load().cfg, m, s.deps)
 	if err != nil {
 		t.Fatal(err)
 	}

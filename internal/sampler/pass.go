@@ -57,7 +57,7 @@ func (s *Sampler) next(now time.Time) (*group, time.Duration) {
 // pass runs one pass of a group and puts it back into the schedule.
 func (s *Sampler) pass(ctx context.Context, g *group) {
 	begin, first := time.Now(), !g.primed
-	cost, err := s.Pass(ctx, g.path)
+	cost, err := s.passOf(ctx, g)
 	now := time.Now()
 	s.budget.spend(now, cost)
 	interval := s.nextAfter(g, first)
@@ -79,7 +79,8 @@ func (s *Sampler) pass(ctx context.Context, g *group) {
 	}
 }
 
-// ErrUnknownMemcg is returned by Pass for a path that Discover has not found.
+// ErrUnknownMemcg is returned by Pass for a path that Discover has not found, or
+// that is not in the config any more.
 var ErrUnknownMemcg = errors.New("memcg is not sampled")
 
 // Pass runs one pass of a memcg now, whatever the schedule says, and returns
@@ -91,11 +92,18 @@ func (s *Sampler) Pass(ctx context.Context, path string) (used time.Duration, er
 	if g == nil {
 		return 0, ErrUnknownMemcg
 	}
+	return s.passOf(ctx, g)
+}
+
+func (s *Sampler) passOf(ctx context.Context, g *group) (used time.Duration, err error) {
+	if !g.adopt(s.plan.Load()) {
+		return 0, ErrUnknownMemcg
+	}
 	// CPU time is the thread's: stay on one.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if s.deps.Ended != nil {
-		defer func() { s.deps.Ended(path, err) }()
+		defer func() { s.deps.Ended(g.path, err) }()
 	}
 	begin, cpu := s.deps.Now(), threadTime()
 	err = s.runPass(ctx, g, begin)
@@ -355,7 +363,7 @@ func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Proc
 // regionsLeft is how many regions a group may watch within max_tracked_bytes,
 // given what the others do.
 func (s *Sampler) regionsLeft(g *group) int {
-	limit := int(s.cfg.Limits.MaxTrackedBytes / heat.RegionSize)
+	limit := int(g.cfg.Limits.MaxTrackedBytes / heat.RegionSize)
 	s.mu.RLock()
 	others := slices.Collect(maps.Values(s.groups))
 	s.mu.RUnlock()

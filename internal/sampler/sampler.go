@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -59,11 +60,12 @@ type Deps struct {
 
 // A Sampler ages memcgs and keeps the last snapshot.
 type Sampler struct {
-	cfg  *config.Config
 	deps Deps
 	src  source.Source
 
-	patterns []pattern
+	plan atomic.Pointer[plan]
+	// reloaded has room for one word that the plan is another one.
+	reloaded chan struct{}
 	budget   budget
 	cpu      cpuParts
 	snapshot atomic.Pointer[heat.Snapshot]
@@ -80,44 +82,26 @@ type Sampler struct {
 	removed uint64
 }
 
-// pattern is one entry of the config's memcgs.
-type pattern struct {
-	memcg.Pattern
-	entry *config.Memcg
-}
-
 // New returns a Sampler that does nothing before Run.
 func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
-	s := &Sampler{
-		cfg:     cfg,
-		deps:    deps,
-		src:     src,
-		budget:  newBudget(cfg.Aging.CPUBudget),
-		cpu:     newCPUParts(),
-		owner:   map[int]*group{},
-		groups:  map[string]*group{},
-		missing: map[string]uint64{},
+	p, err := newPlan(cfg)
+	if err != nil {
+		return nil, err
 	}
+	s := &Sampler{
+		deps:     deps,
+		src:      src,
+		reloaded: make(chan struct{}, 1),
+		budget:   newBudget(cfg.Aging.CPUBudget),
+		cpu:      newCPUParts(),
+		owner:    map[int]*group{},
+		groups:   map[string]*group{},
+		missing:  map[string]uint64{},
+	}
+	s.plan.Store(p)
 	if s.deps.Now == nil {
 		s.deps.Now = time.Now
 	}
-	for i := range cfg.Memcgs {
-		p, err := memcg.CompilePattern(cfg.Memcgs[i].Path)
-		if err != nil {
-			return nil, fmt.Errorf("memcg %q: %w", cfg.Memcgs[i].Path, err)
-		}
-		s.patterns = append(s.patterns, pattern{p, &cfg.Memcgs[i]})
-	}
-	// The most specific first: then the first that matches wins.
-	slices.SortStableFunc(s.patterns, func(a, b pattern) int {
-		switch {
-		case b.Less(a.Pattern):
-			return -1
-		case a.Less(b.Pattern):
-			return 1
-		}
-		return 0
-	})
 	if src, ok := src.(source.MappingSource); ok {
 		s.deps.SkipReasons = src.SkipReasons()
 	}
@@ -170,12 +154,12 @@ func (s *Sampler) Run(ctx context.Context) error {
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
-	slots := max(1, s.cfg.Aging.Concurrency)
-	ended := make(chan struct{}, slots) // has room for all: no pass waits to tell
+	active := 0
+	ended := make(chan struct{}, config.MaxConcurrency) // has room for all: no pass waits to tell
 	var discovered time.Time
 	for {
-		now := time.Now()
-		if every := min(discoverEvery, s.shortestInterval()); now.Sub(discovered) >= every {
+		now, p := time.Now(), s.plan.Load()
+		if every := min(discoverEvery, p.shortestInterval()); now.Sub(discovered) >= every {
 			s.lookAtGenerations(now)
 			if err := s.Discover(now); err != nil {
 				s.deps.Log.Warn("Listing cgroups", "err", err)
@@ -183,10 +167,10 @@ func (s *Sampler) Run(ctx context.Context) error {
 			discovered = now
 		}
 		wait := discoverEvery
-		if slots > 0 {
+		if active < max(1, p.cfg.Aging.Concurrency) {
 			var g *group
 			if g, wait = s.next(now); g != nil {
-				slots--
+				active++
 				running.Go(func() {
 					s.pass(ctx, g)
 					ended <- struct{}{}
@@ -200,24 +184,20 @@ func (s *Sampler) Run(ctx context.Context) error {
 			timer.Stop()
 			return nil
 		case <-ended:
-			slots++
+			active--
+		case <-s.reloaded:
+			discovered = time.Time{}
 		case <-timer.C:
 		}
 		timer.Stop()
 	}
 }
 
-func (s *Sampler) shortestInterval() time.Duration {
-	d := s.cfg.Aging.Interval
-	for i := range s.cfg.Memcgs {
-		d = min(d, s.cfg.Memcgs[i].Interval)
-	}
-	return d
-}
-
-// Discover brings the groups in line with the cgroups that there are. A cgroup
-// that was made anew under the path of a removed one is another group.
+// Discover brings the groups in line with the cgroups that there are, and that
+// the config names. A cgroup that was made anew under the path of a removed one is
+// another group.
 func (s *Sampler) Discover(now time.Time) error {
+	plan := s.plan.Load()
 	list, walkErr := s.deps.Cgroups.Walk()
 	type wanted struct {
 		memcg.Group
@@ -226,23 +206,22 @@ func (s *Sampler) Discover(now time.Time) error {
 	want := map[string]wanted{}
 	matched := map[*config.Memcg]bool{}
 	for _, c := range list {
-		for _, p := range s.patterns {
-			if p.Match(c.Path) {
-				matched[p.entry] = true
-				want[c.Path] = wanted{c, p.entry}
-				break
-			}
+		if entry := plan.entry(c.Path); entry != nil {
+			matched[entry] = true
+			want[c.Path] = wanted{c, entry}
 		}
 	}
 	s.mu.Lock()
 	var gone []*group
 	for path, g := range s.groups {
 		// What a walk that met an error did not list may be there all the same.
-		if w, ok := want[path]; !ok && walkErr == nil || ok && w.Inode != g.inode {
+		w, ok := want[path]
+		if ok && w.Inode != g.inode || !ok && (walkErr == nil || plan.entry(path) == nil) {
 			gone = append(gone, g)
 		}
 	}
-	for _, p := range s.patterns {
+	maps.DeleteFunc(s.missing, func(path string, _ uint64) bool { return !plan.names(path) })
+	for _, p := range plan.patterns {
 		if matched[p.entry] || !p.Literal() {
 			delete(s.missing, p.entry.Path)
 			continue
@@ -256,7 +235,7 @@ func (s *Sampler) Discover(now time.Time) error {
 		s.remove(g)
 	}
 	for _, w := range want {
-		if err := s.ensure(w.Group, w.entry, now); err != nil {
+		if err := s.ensure(w.Group, w.entry, plan.cfg, now); err != nil {
 			return err
 		}
 	}
@@ -264,14 +243,19 @@ func (s *Sampler) Discover(now time.Time) error {
 	return walkErr
 }
 
-// ensure makes the group of a cgroup if there is none at its path.
-func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, now time.Time) error {
+// ensure makes the group of a cgroup if there is none at its path. The next pass
+// of one that is there comes no later than its interval from now, however long
+// that was as it was put into the schedule.
+func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, cfg *config.Config, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.groups[c.Path] != nil {
+	if g := s.groups[c.Path]; g != nil {
+		if soon := now.Add(entry.Interval); soon.Before(g.due) {
+			g.due = soon
+		}
 		return nil
 	}
-	g, err := newGroup(c, entry, s.cfg, s.deps.SkipReasons)
+	g, err := newGroup(c, entry, cfg, s.deps.SkipReasons)
 	if err != nil {
 		return err
 	}
@@ -280,13 +264,15 @@ func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, now time.Time) erro
 	return nil
 }
 
-// remove forgets a group whose cgroup is gone.
+// remove forgets a group whose cgroup is gone, or is not in the config any more.
 func (s *Sampler) remove(g *group) {
 	s.mu.Lock()
 	var tgids []int
 	if s.groups[g.path] == g {
 		delete(s.groups, g.path)
-		s.removed++
+		if s.plan.Load().entry(g.path) != nil {
+			s.removed++
+		}
 	}
 	for tgid, o := range s.owner {
 		if o == g {
@@ -296,7 +282,7 @@ func (s *Sampler) remove(g *group) {
 	}
 	s.mu.Unlock()
 	if _, err := s.src.Watch(nil, tgids); err != nil {
-		s.deps.Log.Warn("Forgetting the processes of a removed memcg", "memcg", g.path, "err", err)
+		s.deps.Log.Warn("Forgetting the processes of a memcg", "memcg", g.path, "err", err)
 	}
 }
 

@@ -24,12 +24,25 @@ func (s *Sampler) follow(ctx context.Context) {
 		case ctx.Err() != nil:
 		case errors.Is(err, io.EOF):
 			s.deps.Log.Info("The recording has been played to its end: from now on nothing changes any more")
-			<-ctx.Done()
+			s.rest(ctx)
 		case err != nil:
 			s.deps.Log.Error("The recording cannot be played any further: from now on nothing changes any more", "err", err)
-			<-ctx.Done()
+			s.rest(ctx)
 		default:
 			s.step(ctx, memcg, at)
+		}
+	}
+}
+
+// rest waits for the context to end. What another config does not name vanishes
+// even now; what it alone names shows without a window.
+func (s *Sampler) rest(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.reloaded:
+			s.step(ctx, "", s.deps.Now())
 		}
 	}
 }
