@@ -30,7 +30,47 @@ type Options struct {
 // New returns a collector over what snap returns at the time of a scrape. A nil
 // snapshot is one without anything in it. A snapshot must not change once snap
 // has returned it.
-func New(snap func() *heat.Snapshot, opts Options) prometheus.Collector {
+func New(snap func() *heat.Snapshot, opts Options) *Collector {
+	c := &Collector{
+		snap:   snap,
+		passes: newPasses(),
+		gens:   newGenerations(),
+		self:   newSelf(),
+	}
+	c.set(opts)
+	return c
+}
+
+// A Collector collects the metrics of snapshots. Its methods may be called from
+// several goroutines.
+type Collector struct {
+	snap func() *heat.Snapshot
+
+	passes passes
+	gens   generations
+	self   self
+
+	mu      sync.Mutex // guards what follows
+	opts    Options
+	memory  memory
+	regions regions
+	idle    idle
+	last    *heat.Snapshot      // nil if metrics are to be made anew
+	metrics []prometheus.Metric // of last
+	dropped uint64              // over all snapshots so far
+}
+
+// Set changes the options from the next scrape on. A registry that checks whether
+// metrics are as they were described, as a pedantic one does, does not allow it.
+func (c *Collector) Set(opts Options) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if opts != c.opts { // else what is left out would count again
+		c.set(opts)
+	}
+}
+
+func (c *Collector) set(opts Options) {
 	process := []string{"memcg"}
 	if opts.LabelPID {
 		process = append(process, "pid")
@@ -39,37 +79,14 @@ func New(snap func() *heat.Snapshot, opts Options) prometheus.Collector {
 		process = append(process, "comm")
 	}
 	area := slices.Concat(process, []string{"node", "type"})
-	return &collector{
-		snap:    snap,
-		opts:    opts,
-		memory:  newMemory(process, area),
-		regions: newRegions(area),
-		idle:    newIdle(area),
-		passes:  newPasses(),
-		gens:    newGenerations(),
-		self:    newSelf(),
-	}
-}
-
-type collector struct {
-	snap func() *heat.Snapshot
-	opts Options
-
-	memory  memory
-	regions regions
-	idle    idle
-	passes  passes
-	gens    generations
-	self    self
-
-	mu      sync.Mutex // guards what follows
-	last    *heat.Snapshot
-	metrics []prometheus.Metric // of last
-	dropped uint64              // over all snapshots so far
+	c.opts, c.last = opts, nil
+	c.memory, c.regions, c.idle = newMemory(process, area), newRegions(area), newIdle(area)
 }
 
 // Describe implements prometheus.Collector.
-func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, descs := range [][]*prometheus.Desc{
 		c.memory.descs(), c.regions.descs(), c.idle.descs(), c.passes.descs(), c.gens.descs(), c.self.descs(),
 	} {
@@ -80,7 +97,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (c *collector) Collect(ch chan<- prometheus.Metric) {
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	for _, m := range c.current() {
 		ch <- m
 	}
@@ -88,7 +105,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 
 // current returns the metrics of the current snapshot. They are made at its
 // first scrape; what max_series leaves out is counted then, and only then.
-func (c *collector) current() []prometheus.Metric {
+func (c *Collector) current() []prometheus.Metric {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	snap := c.snap()

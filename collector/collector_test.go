@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -364,11 +365,56 @@ func TestMaxSeriesDropsTheSmallestProcessesWhole(t *testing.T) {
 	}
 }
 
+// TestOptionsChange: the same snapshot with other options is what a new collector
+// with these would show, but for the count of what was left out.
+func TestOptionsChange(t *testing.T) {
+	snap := twoNodes()
+	merged := collector.Options{LabelComm: true, MaxSeries: 1}
+	col := collector.New(fixed(snap), merged)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(col)
+	if _, err := reg.Gather(); err != nil {
+		t.Fatal(err)
+	}
+	for _, opts := range []collector.Options{{LabelPID: true}, {LabelComm: true}, all(), all()} {
+		col.Set(opts)
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dropped := regexp.MustCompile(`(?m)^mglru_series_dropped_total .*\n`)
+		want := dropped.ReplaceAllString(exposition(t, collector.New(fixed(snap), opts)), "")
+		if diff := cmp.Diff(want, dropped.ReplaceAllString(text(t, families), "")); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", opts, diff)
+		}
+	}
+	col.Set(merged)
+	again := samples(exposition(t, col), "mglru_series_dropped_total")
+	col.Set(merged)
+	if diff := cmp.Diff(again, samples(exposition(t, col), "mglru_series_dropped_total")); diff != "" {
+		t.Errorf("the same options count the same snapshot again (-want +got):\n%s", diff)
+	}
+}
+
+// TestMergedSeriesHaveNoPID: until its next window a memcg has the series that it
+// had before a reload told to name pids.
+func TestMergedSeriesHaveNoPID(t *testing.T) {
+	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{
+		Path: "/a", WindowEnd: time.Unix(1, 0), WindowPasses: 4,
+		Series: []heat.Series{{PID: heat.PIDOff, SwappedBytes: 4096}},
+	}}}
+	got := samples(exposition(t, collector.New(fixed(snap), all())), "mglru_swapped_bytes")
+	if diff := cmp.Diff([]string{`mglru_swapped_bytes{comm="",memcg="/a",pid=""} 4096`}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestScrapesRaceWithNewSnapshots(t *testing.T) {
 	var current atomic.Pointer[heat.Snapshot]
 	current.Store(twoNodes())
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collector.New(current.Load, collector.Options{LabelPID: true, MaxSeries: 40}))
+	col := collector.New(current.Load, collector.Options{LabelPID: true, MaxSeries: 40})
+	reg.MustRegister(col)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -379,8 +425,9 @@ func TestScrapesRaceWithNewSnapshots(t *testing.T) {
 			}
 		})
 	}
-	for range 200 {
+	for i := range 200 {
 		current.Store(twoNodes())
+		col.Set(collector.Options{LabelPID: i%2 == 0, MaxSeries: 40})
 	}
 	wg.Wait()
 }

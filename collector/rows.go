@@ -147,9 +147,14 @@ func limit(rows []*row, most int) (kept []*row, dropped uint64) {
 	return rows, 0
 }
 
+// pidLabel is the value of the label pid. That of merged processes, whose window
+// is from before a reload turned the label on, is empty: as if there were none.
 func pidLabel(pid int) string {
-	if pid == heat.PIDOther {
+	switch pid {
+	case heat.PIDOther:
 		return "other"
+	case heat.PIDOff:
+		return ""
 	}
 	return strconv.Itoa(pid)
 }
