@@ -25,7 +25,16 @@ import (
 	"mglru_exporter/internal/preflight"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// asCommand makes the test binary the exporter itself, for tests that need a
+// process.
+const asCommand = "MGLRU_EXPORTER_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fakeMonitor has one process from the start.
 type fakeMonitor struct {
@@ -33,6 +42,10 @@ type fakeMonitor struct {
 	end   error         // what Run returns
 	now   bool          // Run returns without being asked to
 	ended chan struct{} // closed when Run returns
+
+	mu      sync.Mutex
+	reloads []*config.Config
+	refuse  error // what Reload returns
 }
 
 func (m *fakeMonitor) Run(ctx context.Context) error {
@@ -44,6 +57,15 @@ func (m *fakeMonitor) Run(ctx context.Context) error {
 }
 
 func (m *fakeMonitor) Ready() error { return m.ready }
+
+func (m *fakeMonitor) Reload(cfg *config.Config) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refuse == nil {
+		m.reloads = append(m.reloads, cfg)
+	}
+	return m.refuse
+}
 
 func (m *fakeMonitor) Snapshot() *heat.Snapshot {
 	return &heat.Snapshot{

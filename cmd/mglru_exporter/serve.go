@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	rungroup "github.com/oklog/run"
@@ -15,7 +18,6 @@ import (
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 
 	"mglru_exporter/collector"
-	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/web"
 )
@@ -32,17 +34,25 @@ type serveCommand struct {
 // run returns nil after the context has ended, and an error if the exporter
 // could not begin or go on.
 func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger) error {
+	// From here on the signal does not end the process: one that comes while it
+	// starts is dealt with when it has.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	cfg, err := file.load()
 	if err != nil {
 		return err
 	}
-	reload := collector.NewConfigReload()
-	reload.Succeeded(time.Now())
-
 	// The server is made first, because it finds mistakes without touching the
 	// kernel. It asks the monitor only once it runs.
 	var mon monitor
-	reg := s.registry(cfg, reload, func() *heat.Snapshot { return mon.Snapshot() })
+	r := &reloader{
+		file: file, log: log, started: cfg,
+		collector: collector.New(func() *heat.Snapshot { return mon.Snapshot() }, seriesOptions(cfg)),
+		state:     collector.NewConfigReload(),
+	}
+	r.state.Succeeded(time.Now())
+	reg := s.registry(r.collector, r.state)
 	server, err := web.New(web.Options{
 		Flags:         s.web,
 		TelemetryPath: s.telemetryPath,
@@ -50,6 +60,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		Registry:      reg,
 		Instrument:    !s.noExporterMetrics,
 		Ready:         func() error { return mon.Ready() },
+		Reload:        r.reload,
 		Version:       version.Info(),
 		Log:           log,
 	})
@@ -62,25 +73,19 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	if mon, err = s.sys.open(cfg, log); err != nil {
 		return err
 	}
-	err = together(ctx, log, mon.Run, server.Run)
+	r.monitor = mon
+	err = together(ctx, log, mon.Run, server.Run, func(ctx context.Context) error { return r.onSignal(ctx, hangup) })
 	if err == nil {
 		log.Info("Stopped")
 	}
 	return err
 }
 
-// registry returns a registry with all the exporter's metrics.
-func (s serveCommand) registry(cfg *config.Config, reload *collector.ConfigReload, snap func() *heat.Snapshot) *prometheus.Registry {
+// registry returns a registry with the given collectors and what any exporter has.
+func (s serveCommand) registry(own ...prometheus.Collector) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(
-		collector.New(snap, collector.Options{
-			LabelPID:  cfg.Labels.PID,
-			LabelComm: cfg.Labels.Comm,
-			MaxSeries: cfg.Limits.MaxSeries,
-		}),
-		reload,
-		versioncollector.NewCollector("mglru"),
-	)
+	reg.MustRegister(own...)
+	reg.MustRegister(versioncollector.NewCollector("mglru"))
 	if !s.noExporterMetrics {
 		reg.MustRegister(
 			collectors.NewGoCollector(),

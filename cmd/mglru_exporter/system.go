@@ -23,6 +23,9 @@ type monitor interface {
 	Snapshot() *heat.Snapshot
 	// Ready returns why there is nothing to scrape yet, or nil.
 	Ready() error
+	// Reload puts another config, of the same source, in place of the one in use,
+	// or returns why that stays.
+	Reload(cfg *config.Config) error
 }
 
 // A system is the machine that the exporter runs on. Tests have others.
@@ -65,10 +68,7 @@ func openReplay(cfg *config.Config, log *slog.Logger) (monitor, error) {
 	h := r.Header()
 	log.Info("Playing a recording", "file", cfg.Replay.File, "speed", cfg.Replay.Speed,
 		"started", h.Started, "kernel", h.Kernel, "recorded_source", h.Source)
-	// Residency is in the recording where its windows ended, and nowhere else.
-	played := *cfg
-	played.Aging.PassesPerWindow = h.PassesPerWindow
-	s, err := sampler.New(&played, r.Source(), sampler.Deps{
+	s, err := sampler.New(played(cfg, h.PassesPerWindow), r.Source(), sampler.Deps{
 		Cgroups:     r,
 		Processes:   r,
 		Generations: r.Generations,
@@ -80,7 +80,26 @@ func openReplay(cfg *config.Config, log *slog.Logger) (monitor, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	return s, nil
+	return replaying{s, h.PassesPerWindow}, nil
+}
+
+// replaying is the sampler of a replay.
+type replaying struct {
+	*sampler.Sampler
+	passesPerWindow int
+}
+
+// Reload implements monitor.
+func (r replaying) Reload(cfg *config.Config) error {
+	return r.Sampler.Reload(played(cfg, r.passesPerWindow))
+}
+
+// played is a config with the windows of a recording: residency is in it where
+// these ended, and nowhere else.
+func played(cfg *config.Config, passesPerWindow int) *config.Config {
+	p := *cfg
+	p.Aging.PassesPerWindow = passesPerWindow
+	return &p
 }
 
 func hostParts(cfg *config.Config, log *slog.Logger) (_ source.Source, _ sampler.Deps, err error) {

@@ -1,5 +1,5 @@
-// Package web is the exporter's HTTP server: metrics, health, readiness and a
-// landing page that leads to them.
+// Package web is the exporter's HTTP server: metrics, health, readiness, a landing
+// page that leads to them, and reloading.
 package web
 
 import (
@@ -21,6 +21,7 @@ import (
 const (
 	healthyPath = "/-/healthy"
 	readyPath   = "/-/ready"
+	reloadPath  = "/-/reload"
 
 	// headerTimeout is how long a client may take to send its headers.
 	headerTimeout = 10 * time.Second
@@ -44,6 +45,9 @@ type Options struct {
 	Instrument bool
 	// Ready returns why the exporter has nothing to show yet, nil once it has.
 	Ready func() error
+	// Reload reads the configuration again, and returns why the one before stays
+	// in use. It may be called by several requests at the same time.
+	Reload func() error
 	// Version is shown on the landing page.
 	Version string
 	// Log must not be nil.
@@ -85,9 +89,24 @@ func New(o Options) (*Server, error) {
 		}
 		mux.Handle("GET /", landing)
 	}
+	// The pattern "GET /" would take what is not a POST from the mux.
+	root := http.NewServeMux()
+	root.Handle("/", mux)
+	root.HandleFunc(reloadPath, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			answer(w, http.StatusMethodNotAllowed, "only POST reloads the configuration")
+			return
+		}
+		if err := o.Reload(); err != nil {
+			answer(w, http.StatusInternalServerError, "the configuration was not reloaded, the one before stays in use:\n"+err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "reloaded")
+	})
 	return &Server{
 		http: &http.Server{
-			Handler:           mux,
+			Handler:           root,
 			ReadHeaderTimeout: headerTimeout,
 			ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 		},
@@ -173,7 +192,7 @@ func checkTelemetryPath(p string) error {
 	case path.Clean(p) != p:
 		return fmt.Errorf("telemetry path %q is not in its shortest form, %q", p, path.Clean(p))
 	case p == "/-" || strings.HasPrefix(p, "/-/"):
-		return fmt.Errorf("telemetry path %q is under /-/, which is for health and readiness", p)
+		return fmt.Errorf("telemetry path %q is under /-/, which is for health, readiness and reloading", p)
 	case strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`{}?#%"<>`, r) }):
 		return fmt.Errorf("telemetry path %q has a character that has a meaning of its own in URLs", p)
 	}

@@ -37,6 +37,7 @@ func options() web.Options {
 		TelemetryPath: "/metrics",
 		Registry:      prometheus.NewRegistry(),
 		Ready:         func() error { return nil },
+		Reload:        func() error { return nil },
 		Version:       "1.2.3",
 		Log:           slog.New(slog.DiscardHandler),
 	}
@@ -109,6 +110,43 @@ func TestReadySaysWhyNot(t *testing.T) {
 	}
 	if status, _ := get(h, "/-/healthy"); status != 200 {
 		t.Errorf("healthy: %d, want 200 while not ready", status)
+	}
+}
+
+func TestReload(t *testing.T) {
+	o := options()
+	reloads := 0
+	var err error
+	o.Reload = func() error {
+		reloads++
+		return err
+	}
+	for _, telemetryPath := range []string{"/metrics", "/"} {
+		o.TelemetryPath = telemetryPath
+		h := server(t, o).Handler()
+		for _, c := range []struct {
+			method  string
+			err     error
+			status  int
+			text    string
+			reloads int
+		}{
+			{http.MethodPost, nil, 200, "reloaded\n", 1},
+			{http.MethodPost, errors.New("c.yaml:1: agng: unknown key\nc.yaml:2: memcgs: names no memcg"), 500, "stays in use:\nc.yaml:1: agng: unknown key\nc.yaml:2: memcgs: names no memcg\n", 1},
+			{http.MethodGet, nil, 405, "only POST", 0},
+			{http.MethodHead, nil, 405, "", 0},
+			{http.MethodPut, nil, 405, "only POST", 0},
+		} {
+			reloads, err = 0, c.err
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(c.method, "/-/reload", nil))
+			if w.Code != c.status || !strings.Contains(w.Body.String(), c.text) || reloads != c.reloads {
+				t.Errorf("%s: %d %q, %d reloads, want %d with %q, %d", c.method, w.Code, w.Body.String(), reloads, c.status, c.text, c.reloads)
+			}
+			if allow := w.Header().Get("Allow"); (allow == "POST") != (c.status == 405) {
+				t.Errorf("%s: status %d with the header Allow: %q", c.method, w.Code, allow)
+			}
+		}
 	}
 }
 
@@ -306,9 +344,21 @@ func TestBasicAuthentication(t *testing.T) {
 	}
 	o := options()
 	o.Flags = flags(file, "127.0.0.1:0")
+	reloads := 0
+	o.Reload = func() error { reloads++; return nil }
 	address, stop := run(t, o)
-	for password, want := range map[string]int{"secret": 200, "wrong": 401, "": 401} {
-		req, err := http.NewRequest(http.MethodGet, "http://"+address+"/-/healthy", nil)
+	for _, c := range []struct {
+		password, method, path string
+		want                   int
+	}{
+		{"secret", http.MethodGet, "/-/healthy", 200},
+		{"wrong", http.MethodGet, "/-/healthy", 401},
+		{"", http.MethodGet, "/-/healthy", 401},
+		{"", http.MethodPost, "/-/reload", 401},
+		{"secret", http.MethodPost, "/-/reload", 200},
+	} {
+		password, want := c.password, c.want
+		req, err := http.NewRequest(c.method, "http://"+address+c.path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,10 +371,13 @@ func TestBasicAuthentication(t *testing.T) {
 		}
 		resp.Body.Close()
 		if resp.StatusCode != want {
-			t.Errorf("password %q: %d, want %d", password, resp.StatusCode, want)
+			t.Errorf("%s %s with password %q: %d, want %d", c.method, c.path, password, resp.StatusCode, want)
 		}
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+	if reloads != 1 {
+		t.Errorf("%d reloads, want that of who has the password alone", reloads)
 	}
 }
