@@ -30,6 +30,20 @@ func TestUnitAndDaemonSetGrantTheSame(t *testing.T) {
 	}
 }
 
+// TestUnitReloads: NoExecPaths= forbids any program but the exporter, so kill has
+// to be run outside of the sandbox.
+func TestUnitReloads(t *testing.T) {
+	unit, err := systemd.ReadFile("systemd/mglru_exporter.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nNoExecPaths=/\n", "\nExecReload=+/bin/kill -HUP $MAINPID\n"} {
+		if !strings.Contains(string(unit), want) {
+			t.Errorf("the unit has no line %q", strings.TrimSpace(want))
+		}
+	}
+}
+
 func TestPodConfigIsValid(t *testing.T) {
 	if _, err := config.Parse("config.yaml", PodConfig()); err != nil {
 		t.Error(err)
