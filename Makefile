@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run demo build test test-unit test-vm bench bench-vm lint generate check-generated deps clean
+.PHONY: help run demo build test test-unit test-vm fuzz bench bench-vm lint generate check-generated deps clean
 
 export MGLRU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mglru_exporter
 export PATH := $(MGLRU_CACHE)/tools/go/bin:$(MGLRU_CACHE)/tools/bin:$(PATH)
@@ -20,7 +20,7 @@ LDFLAGS = -s -w -X $V.Version=$(VERSION) \
 	-X $V.BuildUser=$(or $(USER),$(shell id -un))@$(shell uname -n) \
 	-X $V.BuildDate=$(shell git log -1 --format=%cd --date=format:%Y%m%d-%H:%M:%S 2>/dev/null)
 
-SCRIPTS = scripts/deps scripts/check-deploy scripts/check-generated scripts/summary .ci/run \
+SCRIPTS = scripts/deps scripts/check-deploy scripts/check-generated scripts/fuzz scripts/summary .ci/run \
 	test/vm/kernel/build test/vm/kernel/fetch test/vm/init.sh test/vm/cmd/vmdemo/demo.sh
 
 help: ## list the targets
@@ -38,11 +38,15 @@ demo: deps build ## boot a guest with the exporter and a workload, on 127.0.0.1:
 build: ## build bin/mglru_exporter, statically
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/mglru_exporter ./cmd/mglru_exporter
 
-test: deps lint check-generated test-unit test-vm ## everything: lint, generated files, unit tests, guest tests
+test: deps lint check-generated test-unit fuzz test-vm ## everything: lint, generated files, unit tests, fuzzing, guest tests
 
 test-unit: ## unit tests with the race detector
 	@echo '== unit tests (those in the guest: make test-vm)'
 	@go test -race $(TESTFLAGS) ./...
+
+fuzz: ## fuzz each parser for FUZZTIME=3s, beginning with its seeds
+	@echo '== fuzzing'
+	@scripts/fuzz
 
 test-vm: deps ## tests in a guest, on every kernel; RUN=patched/guest/TestWorkload for some
 	@echo '== guest tests'
