@@ -58,6 +58,24 @@ func (a *ages) older(n int) Bitmap {
 	return Bitmap{r0, r1, r2, r3, r4, r5, r6, r7}
 }
 
+// least returns the least age of the pages, 0 if there is none.
+func (a *ages) least(pages *Bitmap) int {
+	if pages.empty() {
+		return 0
+	}
+	age, among := 0, *pages
+	for bit := agePlanes - 1; bit >= 0; bit-- {
+		without := among
+		without.remove(&a[bit])
+		if without.empty() {
+			age |= 1 << bit
+		} else {
+			among = without
+		}
+	}
+	return age
+}
+
 // idle adds to counts how many of the pages are at least as old as each of the
 // cuts, which ascend.
 func (a *ages) idle(pages *Bitmap, cuts []int, counts []uint64) {
@@ -190,6 +208,19 @@ func (c *clock) now() time.Duration {
 		return 0
 	}
 	return c.ends[len(c.ends)-1]
+}
+
+// ended is when the last pass ended.
+func (c *clock) ended() time.Time { return c.epoch.Add(c.now()) }
+
+// idle is for how long a page of that age has been idle at least, as the last
+// pass of the window saw it.
+func (c *clock) idle(age int) time.Duration {
+	i := len(c.ends) - 1 - age
+	if age == 0 || i < 0 {
+		return 0
+	}
+	return max(0, c.began(c.passes-1)-c.ends[i])
 }
 
 // began is when pass i of the window began; -1 is the last of the one before.

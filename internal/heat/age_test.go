@@ -80,7 +80,7 @@ func TestAdvance(t *testing.T) {
 // for at least each idle age, and have been reaccessed after it.
 func (o *one) idlePages() (idle, again []uint64) {
 	o.t.Helper()
-	series, err := o.EndWindow(map[int]*Residency{1: o.res}, nil)
+	series, err := o.EndWindow(map[int]*Residency{1: o.res}, Observers{})
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -206,6 +206,25 @@ func TestIdleAgesThatCannotBe(t *testing.T) {
 	} {
 		if _, err := NewTracker(Params{PassesPerWindow: 1, HotFraction: 1, IdleAges: ages}); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestLeast(t *testing.T) {
+	a := agesOf(func(i int) int { return (i * 7) % 256 })
+	for from := range PagesPerRegion {
+		for _, n := range []int{0, 1, 2, 65, 300} {
+			var pages Bitmap
+			pages.SetRange(from, min(from+n, PagesPerRegion))
+			want := 0
+			for i := from; i < min(from+n, PagesPerRegion); i++ {
+				if age := (i * 7) % 256; i == from || age < want {
+					want = age
+				}
+			}
+			if got := a.least(&pages); got != want {
+				t.Fatalf("the least age of %d pages from %d on is %d, want %d", n, from, got, want)
+			}
 		}
 	}
 }

@@ -46,7 +46,7 @@ func benchTracker(b *testing.B, res map[int]*Residency) *Tracker {
 		b.Fatal(err)
 	}
 	benchPass(b, t, res, nil)
-	if _, err := t.EndWindow(res, nil); err != nil {
+	if _, err := t.EndWindow(res, Observers{}); err != nil {
 		b.Fatal(err)
 	}
 	return t
@@ -150,7 +150,7 @@ func BenchmarkEndWindow(b *testing.B) {
 				res[7] = c.next[i%2]
 				start := cpuTime()
 				b.StartTimer()
-				if _, err := t.EndWindow(res, nil); err != nil {
+				if _, err := t.EndWindow(res, Observers{}); err != nil {
 					b.Fatal(err)
 				}
 				b.StopTimer()
@@ -182,7 +182,7 @@ func BenchmarkMassExit(b *testing.B) {
 		b.StopTimer()
 		t := benchTracker(b, res)
 		benchPass(b, t, res, nil)
-		if _, err := t.EndWindow(res, nil); err != nil {
+		if _, err := t.EndWindow(res, Observers{}); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()

@@ -57,6 +57,8 @@ type model struct {
 	lossy  map[int]bool // passes that lost anyone's records
 	lives  int
 	seen   map[string]int
+	// details are what the last window said region by region.
+	details map[int]ProcessWindow
 	begins map[int]time.Time
 	ends   map[int]time.Time
 }
@@ -227,6 +229,7 @@ func (m *model) reaccesses(p *modelProcess, page uint64, add func(time.Duration)
 // endWindow returns the verdicts by process and page, and the series.
 func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verdict, []Series) {
 	verdicts := map[int]map[uint64]verdict{}
+	m.details = map[int]ProcessWindow{}
 	sizes := map[int]uint64{}
 	groups := map[seriesKey][]*modelProcess{}
 	groupSize := map[seriesKey]uint64{}
@@ -260,6 +263,7 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 	})
 	areas := map[seriesKey]map[areaKey]*Area{}
 	swapped := map[seriesKey]uint64{}
+	bands := map[seriesKey][]Band{}
 	hists := map[seriesKey]map[areaKey]*modelCounter{}
 	left := m.params.MaxRegions
 	for rank, k := range keys {
@@ -288,6 +292,13 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 			verdicts[p.TGID] = map[uint64]verdict{}
 			m.ages(p, res)
 			m.sum(p, res, areas[out], hist, verdicts[p.TGID])
+			m.details[p.TGID] = ProcessWindow{
+				Process: p.Process, End: m.ends[m.pass-1], Passes: m.pass - m.first,
+				Regions: m.regions(p, res, verdicts[p.TGID]), Mappings: res.Mappings,
+			}
+			if out.pid > 0 && m.params.AddressBands > 0 {
+				bands[out] = foldBands(res.Mappings, m.details[p.TGID].Regions, m.params.AddressBands)
+			}
 
 			regions := map[uint64]bool{}
 			next := map[uint64]int16{}
@@ -335,6 +346,9 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 		p.young = map[uint64]map[int]bool{}
 	}
 	series := m.series(areas, hists, swapped)
+	for i, s := range series {
+		series[i].Bands = bands[seriesKey{s.PID, s.Comm}]
+	}
 	m.first = m.pass
 	return verdicts, series
 }
@@ -417,6 +431,62 @@ func (m *model) sum(p *modelProcess, res *Residency, areas map[areaKey]*Area, hi
 		a.Resident += u.Pages * PageSize
 		a.Unobserved += u.Pages * PageSize
 	}
+}
+
+// regions is what there is to say of each region, page by page.
+func (m *model) regions(p *modelProcess, res *Residency, verdicts map[uint64]verdict) []RegionHeat {
+	out := []RegionHeat{}
+	for region := uint64(100); region < 109; region++ {
+		h := RegionHeat{Region: region, Node: -1, Idle: math.MaxInt64}
+		nodes := map[int16]int{}
+		for _, part := range res.Parts {
+			for i := range PagesPerRegion {
+				if part.Region != region || !part.Pages.Has(i) {
+					continue
+				}
+				page := region*PagesPerRegion + uint64(i)
+				h.Resident++
+				switch part.Type {
+				case Anon:
+					h.Anon++
+				case Shmem:
+					h.Shmem++
+				}
+				switch v := verdicts[page]; v.Class {
+				case "hot":
+					h.Hot++
+					h.Accesses += uint32(v.Young)
+				case "warm":
+					h.Warm++
+					h.Accesses += uint32(v.Young)
+				case "cold":
+					h.Cold++
+				}
+				if part.Node >= 0 {
+					nodes[part.Node]++
+				}
+				if _, tracked := p.since[page]; !tracked && part.Node < 64 {
+					h.Idle = 0
+				} else if tracked && part.Node < 64 {
+					h.Idle = min(h.Idle, max(0, m.idle(p, page, m.pass-1)))
+				}
+			}
+		}
+		if h.Resident == 0 {
+			continue
+		}
+		for _, node := range slices.Sorted(maps.Keys(nodes)) {
+			if h.Node < 0 || nodes[node] > nodes[h.Node] {
+				h.Node = node
+			}
+		}
+		if h.Idle == math.MaxInt64 { // nothing that can be watched
+			h.Idle = 0
+		}
+		m.seen["idle region"] += min(1, int(h.Idle))
+		out = append(out, h)
+	}
+	return out
 }
 
 func (m *model) series(areas map[seriesKey]map[areaKey]*Area, hists map[seriesKey]map[areaKey]*modelCounter, swapped map[seriesKey]uint64) []Series {
@@ -522,6 +592,9 @@ func newHistory(tb testing.TB, seed uint64) *history {
 	}
 	if h.chance(0.3) {
 		p.MaxRegions = 1 + h.IntN(15)
+	}
+	if h.chance(0.3) {
+		p.AddressBands = 1 + h.IntN(20)
 	}
 	if h.chance(0.2) {
 		p.MinResident = uint64(h.IntN(40)) * PageSize
@@ -634,10 +707,34 @@ func (h *history) layout() *Residency {
 	slices.SortFunc(r.Parts, func(a, b ResidentPart) int {
 		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Type, b.Type))
 	})
+	r.Mappings = h.mappings()
 	if h.chance(0.2) {
 		r.Unscanned = []UnscannedPages{{h.node(), File, 1 + h.Uint64N(9)}}
 	}
 	return r
+}
+
+// mappings are some that end and begin anywhere between and within the regions,
+// several of them with one name.
+func (h *history) mappings() []Mapping {
+	if h.chance(0.2) {
+		return nil
+	}
+	var edges []uint64
+	for range 2 * h.IntN(12) {
+		edges = append(edges, h.region()*PagesPerRegion+uint64(pages[h.IntN(len(pages))]))
+	}
+	slices.Sort(edges)
+	var out []Mapping
+	for i := 0; i+1 < len(edges); i += 1 + h.IntN(2) {
+		if edges[i] < edges[i+1] {
+			out = append(out, Mapping{
+				Start: edges[i] * PageSize, End: edges[i+1] * PageSize,
+				Name: []string{"[heap]", "/a", "/b", "[anon]", "[stack]"}[h.IntN(5)], NoAccess: h.chance(0.1),
+			})
+		}
+	}
+	return out
 }
 
 func (h *history) node() int16 {
@@ -806,9 +903,18 @@ func (h *history) window() {
 	for tgid := range residency {
 		gotPages[tgid] = map[uint64]verdict{}
 	}
-	got, err := h.tracker.EndWindow(residency, func(p Process, part *ResidentPart, c *Classes) {
+	gotDetails := map[int]ProcessWindow{}
+	observers := Observers{Part: func(p Process, part *ResidentPart, c *Classes) {
 		h.visit(gotPages[p.TGID], part, c)
-	})
+	}}
+	if h.chance(0.5) {
+		observers.Process = func(w *ProcessWindow) {
+			own := *w
+			own.Regions = append([]RegionHeat{}, w.Regions...)
+			gotDetails[w.TGID] = own
+		}
+	}
+	got, err := h.tracker.EndWindow(residency, observers)
 	if err != nil {
 		h.tb.Fatal(err)
 	}
@@ -825,6 +931,9 @@ func (h *history) window() {
 	h.sameHeat(want, got)
 	if diff := diff(want, got); diff != "" {
 		h.tb.Fatalf("series up to pass %d (-want +got):\n%s", h.model.pass-1, diff)
+	}
+	if diff := diff(h.model.details, gotDetails); observers.Process != nil && diff != "" {
+		h.tb.Fatalf("regions up to pass %d (-want +got):\n%s", h.model.pass-1, diff)
 	}
 	h.monotonic(got)
 	if h.fault(0.1) {
@@ -935,7 +1044,7 @@ func TestTrackerDoesWhatTheModelDoes(t *testing.T) {
 	if *seed != 0 {
 		return
 	}
-	for _, class := range []string{"hot", "warm", "cold", "unobserved", "idle", "reaccessed"} {
+	for _, class := range []string{"hot", "warm", "cold", "unobserved", "idle", "reaccessed", "idle region"} {
 		if seen[class] == 0 {
 			t.Errorf("no history had a %s page", class)
 		}

@@ -64,6 +64,9 @@ type Series struct {
 	// Areas are sorted by Node and Type; those with no byte and no
 	// observation are left out.
 	Areas []Area
+	// Bands are Params.AddressBands or fewer, if the series is of a single
+	// process whose mappings are known.
+	Bands []Band
 }
 
 // An Area is the memory of one series that has one node and one type.

@@ -43,6 +43,8 @@ type Params struct {
 	// MaxRegions bounds the regions that are watched, the biggest processes
 	// first; what is beyond is unobserved. 0 means no bound.
 	MaxRegions int
+	// AddressBands is how many Series.Bands there are to be; 0 means none.
+	AddressBands int
 }
 
 // A Tracker holds what is known of the processes of one memcg. It is not safe
@@ -83,6 +85,9 @@ type Tracker struct {
 	region regionWindow
 	sweep  sweep
 	spare  []uint64
+	// regions are those of the process that EndWindow is at, if detailed is set.
+	regions  []RegionHeat
+	detailed bool
 }
 
 type process struct {
@@ -142,6 +147,9 @@ func (t *Tracker) SetParams(p Params) error {
 	}
 	if !(p.HotFraction > 0 && p.HotFraction <= 1) {
 		return fmt.Errorf("hot fraction: %v is not in (0, 1]", p.HotFraction)
+	}
+	if p.AddressBands < 0 {
+		return fmt.Errorf("address bands: %d is below 0", p.AddressBands)
 	}
 	if len(p.IdleAges) > MaxIdleAges {
 		return fmt.Errorf("idle ages: %d are more than %d", len(p.IdleAges), MaxIdleAges)

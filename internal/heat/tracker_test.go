@@ -79,7 +79,7 @@ func (o *one) quiet() string { return o.window(make([]func(), o.passes)...) }
 func (o *one) end() string {
 	o.t.Helper()
 	var out []string
-	_, err := o.EndWindow(map[int]*Residency{1: o.res}, func(_ Process, part *ResidentPart, c *Classes) {
+	_, err := o.EndWindow(map[int]*Residency{1: o.res}, Observers{Part: func(_ Process, part *ResidentPart, c *Classes) {
 		s := ""
 		for i := range PagesPerRegion {
 			switch {
@@ -94,7 +94,7 @@ func (o *one) end() string {
 			}
 		}
 		out = append(out, s)
-	})
+	}})
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestWhatAWindowSays(t *testing.T) {
 			before: func(o *one) string {
 				o.pass(nil)
 				o.pass(nil)
-				if _, err := o.EndWindow(nil, nil); err != nil {
+				if _, err := o.EndWindow(nil, Observers{}); err != nil {
 					o.t.Fatal(err)
 				}
 				return "none"
@@ -545,7 +545,7 @@ func TestCountersOutliveWhatTheyCount(t *testing.T) {
 		o.t.Helper()
 		o.pass(nil)
 		o.pass(nil)
-		series, err := o.EndWindow(map[int]*Residency{1: o.res}, nil)
+		series, err := o.EndWindow(map[int]*Residency{1: o.res}, Observers{})
 		if err != nil {
 			o.t.Fatal(err)
 		}
@@ -593,7 +593,7 @@ func TestAreasWithNothingAreLeftOut(t *testing.T) {
 	o.res.Parts = append(o.res.Parts, ResidentPart{Region: firstRegion + 2, Node: 1, Type: Shmem})
 	o.res.Unscanned = []UnscannedPages{{Node: 1, Type: File}}
 	o.quiet()
-	series, err := o.EndWindow(map[int]*Residency{1: o.res}, nil)
+	series, err := o.EndWindow(map[int]*Residency{1: o.res}, Observers{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,8 +38,8 @@ type Visitor func(p Process, part *ResidentPart, c *Classes)
 // EndWindow ends a window right after its last pass: it classifies the pages of
 // each process by the residency that was read just before that pass, and
 // watches these pages from now on. A process without a residency is known but
-// has nothing watched, and no series. Visit may be nil.
-func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Series, error) {
+// has nothing watched, and no series.
+func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) ([]Series, error) {
 	left := t.params.MaxRegions
 	index := map[seriesKey]int{}
 	var out []Series
@@ -60,7 +60,20 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, visit Visitor) ([]Seri
 			res := residency[p.TGID]
 			out[i].SwappedBytes += res.SwappedPages * PageSize
 			l := p.look(res, t.clock.passes)
-			t.endProcess(p, res, counts[i], &out[i], visit)
+			bands := t.params.AddressBands
+			if g.key.pid <= 0 {
+				bands = 0
+			}
+			t.detailed, t.regions = observers.Process != nil || bands > 0, t.regions[:0]
+			t.endProcess(p, res, counts[i], &out[i], observers.Part)
+			if bands > 0 {
+				out[i].Bands = foldBands(res.Mappings, t.regions, bands)
+			}
+			if observers.Process != nil {
+				observers.Process(&ProcessWindow{
+					Process: p.Process, End: t.clock.ended(), Passes: t.clock.passes, Regions: t.regions, Mappings: res.Mappings,
+				})
+			}
 			watch := t.params.MaxRegions == 0 || l.regions <= left
 			if watch {
 				left -= l.regions
@@ -214,6 +227,13 @@ func (t *Tracker) endProcess(p *process, res *Residency, counts counters, s *Ser
 			sl.advance(&resident, &w.events, t.clock.passes)
 			visited++
 		}
+		var region RegionHeat
+		if t.detailed {
+			region = describe(res.Parts[i:next])
+			if sl != nil {
+				region.Idle = t.clock.idle(sl.ages.least(&sl.tracked))
+			}
+		}
 		for ; i < next; i++ {
 			part := &res.Parts[i]
 			all := uint64(part.Pages.Count())
@@ -233,6 +253,10 @@ func (t *Tracker) endProcess(p *process, res *Residency, counts counters, s *Ser
 				tally.classify(&part.Pages, t.need, p.missed, &classes)
 				hot, warm, cold = uint64(classes.Hot.Count()), uint64(classes.Warm.Count()), uint64(classes.Cold.Count())
 			}
+			region.Accesses += uint32(classes.Accesses)
+			region.Hot += uint16(hot)
+			region.Warm += uint16(warm)
+			region.Cold += uint16(cold)
 			a.Resident += all * PageSize
 			a.Hot += hot * PageSize
 			a.Warm += warm * PageSize
@@ -257,6 +281,9 @@ func (t *Tracker) endProcess(p *process, res *Residency, counts counters, s *Ser
 				t.show(&classes, part, sl)
 				visit(p.Process, part, &classes)
 			}
+		}
+		if t.detailed {
+			t.regions = append(t.regions, region)
 		}
 	}
 	for k, young := range p.young {

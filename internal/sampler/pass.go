@@ -219,7 +219,11 @@ func (s *Sampler) endWindow(g *group, now time.Time, residency map[int]*heat.Res
 	if err := g.tracker.SetParams(g.params(limit)); err != nil {
 		return errors.Join(errInternal, err)
 	}
-	series, err := g.tracker.EndWindow(residency, s.deps.Visit)
+	observers := heat.Observers{Part: s.deps.Visit}
+	if s.deps.Window != nil {
+		observers.Process = func(w *heat.ProcessWindow) { s.deps.Window(g.path, w) }
+	}
+	series, err := g.tracker.EndWindow(residency, observers)
 	return s.publishWindow(g, now, series, err)
 }
 

@@ -47,6 +47,10 @@ type Deps struct {
 	// Visit is shown each part that is classified as a window ends; nil for
 	// nobody.
 	Visit heat.Visitor
+	// Window is shown each process region by region as a window of its memcg
+	// ends, if the source sees pages; nil for nobody. It must not call the
+	// Sampler.
+	Window func(memcg string, w *heat.ProcessWindow)
 	// Now is the clock that snapshots tell the time by; nil for time.Now.
 	Now func() time.Time
 	// Ended is called after each pass, once its snapshot is there, with what
