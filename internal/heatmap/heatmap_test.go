@@ -1,0 +1,541 @@
+package heatmap
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"mglru_exporter/internal/api"
+	"mglru_exporter/internal/heat"
+)
+
+var epoch = time.Unix(1_700_000_000, 0).UTC()
+
+func id(pid int) heat.Process {
+	return heat.Process{ProcessID: heat.ProcessID{TGID: pid, Start: 1, Image: 2}, Comm: "mill"}
+}
+
+// window is a window of pid 42, the nth.
+func nth(n int, regions ...heat.RegionHeat) *heat.ProcessWindow {
+	return &heat.ProcessWindow{Process: id(42), End: epoch.Add(time.Duration(n) * time.Minute), Passes: 4, Regions: regions}
+}
+
+// random makes windows with all sorts of regions: with and without holes, like
+// each other and not.
+func random(r *rand.Rand, windows, regions int) []*heat.ProcessWindow {
+	var out []*heat.ProcessWindow
+	for n := range windows {
+		w := nth(n)
+		at := uint64(r.IntN(20))
+		for range r.IntN(regions + 1) {
+			at += 1 + uint64(r.IntN(3)/2*r.IntN(4))
+			w.Regions = append(w.Regions, randomRegion(r, at))
+		}
+		for i := 1; i < len(w.Regions); i++ {
+			if r.IntN(2) == 0 {
+				at := w.Regions[i].Region
+				w.Regions[i] = w.Regions[i-1]
+				w.Regions[i].Region = at
+			}
+		}
+		w.Mappings = []heat.Mapping{
+			{Start: 0, End: 10 * heat.RegionSize, Name: "/bin/mill"},
+			{Start: 10 * heat.RegionSize, End: 1000 * heat.RegionSize, Name: "[heap]"},
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func randomRegion(r *rand.Rand, at uint64) heat.RegionHeat {
+	h := heat.RegionHeat{Region: at, Resident: heat.PagesPerRegion, Node: int16(r.IntN(4) - 1)}
+	if r.IntN(2) == 0 {
+		h.Resident = uint16(1 + r.IntN(heat.PagesPerRegion))
+	}
+	split := func(n uint16) uint16 {
+		switch r.IntN(4) {
+		case 0:
+			return 0
+		case 1:
+			return n
+		}
+		return uint16(r.IntN(int(n) + 1))
+	}
+	h.Anon = split(h.Resident)
+	h.Shmem = split(h.Resident - h.Anon)
+	h.Hot = split(h.Resident)
+	h.Warm = split(h.Resident - h.Hot)
+	h.Cold = split(h.Resident - h.Hot - h.Warm)
+	h.Accesses = uint32(h.Hot)*3 + uint32(h.Warm)
+	h.Idle = time.Duration(r.IntN(3)*r.IntN(1e6)) * time.Millisecond
+	return h
+}
+
+func TestCellsAreKeptAsTheyAre(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		for _, w := range random(r, 1, 300) {
+			cells := cellReader{left: appendCells(nil, w.Regions)}
+			var got, want []cell
+			for n := cells.next(); n > 0; n = cells.next() {
+				for range n {
+					got = append(got, cells.cell)
+				}
+			}
+			for i := range w.Regions {
+				want = append(want, newCell(&w.Regions[i]))
+			}
+			if !slices.Equal(want, got) {
+				t.Fatalf("seed %d: %+v became %+v", seed, want, got)
+			}
+			var regions []uint64
+			for r := range runs(appendRuns(nil, w.Regions)) {
+				for i := r.first; i <= r.last; i++ {
+					regions = append(regions, i)
+				}
+			}
+			for i := range w.Regions {
+				if len(regions) != len(w.Regions) || regions[i] != w.Regions[i].Region {
+					t.Fatalf("seed %d: regions became %v", seed, regions)
+				}
+			}
+		}
+	}
+}
+
+// folded is what a view should be, made in the plainest way.
+func folded(windows []*heat.ProcessWindow, q Query) (positions int, columns []api.Column) {
+	numbers := map[uint64]bool{}
+	for _, w := range windows {
+		for _, r := range w.Regions {
+			numbers[r.Region] = true
+		}
+	}
+	var sorted []uint64
+	for n := range numbers {
+		sorted = append(sorted, n)
+	}
+	slices.Sort(sorted)
+	to := len(sorted)
+	if q.To > 0 {
+		to = min(to, q.To)
+	}
+	from := min(q.From, to)
+	perRow := max(1, (to-from+q.Rows-1)/q.Rows)
+	for _, w := range windows {
+		c := api.Column{End: w.End, Passes: w.Passes}
+		for at := from; at < to; at += perRow {
+			rowRegions := sorted[at:min(at+perRow, to)]
+			var accesses uint64
+			var pages, anon, shmem, hot, warm, cold uint32
+			nodes := map[int]uint32{}
+			idle := time.Duration(-1)
+			for _, r := range w.Regions {
+				if !slices.Contains(rowRegions, r.Region) {
+					continue
+				}
+				accesses += uint64(r.Accesses)
+				pages += uint32(r.Resident)
+				anon, shmem = anon+uint32(r.Anon), shmem+uint32(r.Shmem)
+				hot, warm, cold = hot+uint32(r.Hot), warm+uint32(r.Warm), cold+uint32(r.Cold)
+				nodes[int(r.Node)] += uint32(r.Resident)
+				if idle < 0 || r.Idle < idle {
+					idle = r.Idle
+				}
+			}
+			node := -1
+			for n, p := range nodes {
+				if p > nodes[node] || p == nodes[node] && n < node {
+					node = n
+				}
+			}
+			c.Accesses = append(c.Accesses, accesses)
+			c.Pages, c.Anon, c.Shmem = append(c.Pages, pages), append(c.Anon, anon), append(c.Shmem, shmem)
+			c.Hot, c.Warm, c.Cold = append(c.Hot, hot), append(c.Warm, warm), append(c.Cold, cold)
+			c.Node = append(c.Node, node)
+			c.Idle = append(c.Idle, float64(max(idle, 0)/idleUnit)/10)
+		}
+		columns = append(columns, c)
+	}
+	return len(sorted), columns
+}
+
+// clone copies what is valid only until the next column.
+func clone(c *api.Column) api.Column {
+	d := *c
+	d.Accesses, d.Pages, d.Anon, d.Shmem = slices.Clone(c.Accesses), slices.Clone(c.Pages), slices.Clone(c.Anon), slices.Clone(c.Shmem)
+	d.Hot, d.Warm, d.Cold = slices.Clone(c.Hot), slices.Clone(c.Warm), slices.Clone(c.Cold)
+	d.Node, d.Idle = slices.Clone(c.Node), slices.Clone(c.Idle)
+	return d
+}
+
+func TestViewsAreWhatAPlainFoldMakes(t *testing.T) {
+	empty := gocmp.Transformer("nil", func(s []uint32) []uint32 { return append([]uint32{}, s...) })
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		windows := random(r, 1+r.IntN(8), 1+r.IntN(60))
+		q := Query{Rows: 1 + r.IntN(70), Windows: 1 + r.IntN(10)}
+		if r.IntN(2) == 0 {
+			q.From = r.IntN(40)
+			q.To = q.From + 1 + r.IntN(40)
+		}
+		h := New(1 << 20)
+		for _, w := range windows {
+			h.Add("/a", w)
+		}
+		v, ok := h.View("/a", 42, q)
+		if !ok {
+			t.Fatalf("seed %d: nothing is kept", seed)
+		}
+		positions, want := folded(windows[max(0, len(windows)-q.Windows):], q)
+		var got []api.Column
+		for c := range v.Columns() {
+			got = append(got, clone(c))
+		}
+		if v.Regions != positions || len(v.Rows) > q.Rows {
+			t.Fatalf("seed %d: %d positions in %d rows, want %d in at most %d", seed, v.Regions, len(v.Rows), positions, q.Rows)
+		}
+		if len(v.Rows) == 0 {
+			continue
+		}
+		if diff := gocmp.Diff(want, got, empty); diff != "" {
+			t.Fatalf("seed %d, %+v: columns (-want +got):\n%s", seed, q, diff)
+		}
+		at := v.From
+		for _, row := range v.Rows {
+			if row.Position != at || row.Regions < 1 || row.Regions > v.perRow {
+				t.Fatalf("seed %d: row %+v does not follow %d", seed, row, at)
+			}
+			at += row.Regions
+		}
+		if at != v.To {
+			t.Fatalf("seed %d: rows end at %d, want %d", seed, at, v.To)
+		}
+	}
+}
+
+func cold(region uint64) heat.RegionHeat {
+	return heat.RegionHeat{Region: region, Resident: 512, Anon: 512, Cold: 512}
+}
+
+func TestRowsSayWhatTheyAreMappedTo(t *testing.T) {
+	const mib2 = heat.RegionSize
+	h := New(1 << 20)
+	first := nth(0, cold(10), cold(11), cold(12), cold(40), cold(50))
+	first.Mappings = []heat.Mapping{
+		{Start: 10*mib2 + 0x1000, End: 11*mib2 + 0x3000, Name: "/bin/mill"}, // most of 10, a little of 11
+		{Start: 11*mib2 + 0x3000, End: 13 * mib2, Name: "[heap]"},
+		{Start: 40 * mib2, End: 40*mib2 + 0x2000, Name: "[anon]"},
+		{Start: 40*mib2 + 0x2000, End: 41 * mib2, Name: "[anon]", NoAccess: true},
+		{Start: 50 * mib2, End: 50*mib2 + 0x2000, Name: "[anon]"},
+		{Start: 50*mib2 + 0x2000, End: 51 * mib2, Name: "reserve", NoAccess: true},
+	}
+	h.Add("/a", first)
+	// 40 is another's now, and 12 is gone; what is known of it stays.
+	second := nth(1, cold(10), cold(11), cold(40), cold(60))
+	second.Mappings = []heat.Mapping{
+		{Start: 10*mib2 + 0x1000, End: 11*mib2 + 0x3000, Name: "/bin/mill"},
+		{Start: 11*mib2 + 0x3000, End: 12 * mib2, Name: "[heap]"},
+		{Start: 38 * mib2, End: 41 * mib2, Name: "/lib\xff"},
+	}
+	h.Add("/a", second)
+
+	v, _ := h.View("/a", 42, Query{Rows: 10, Windows: 10, Addresses: true})
+	want := []api.Row{
+		{Position: 0, Regions: 1, Mapping: "/bin/mill", Mappings: 1, Address: "0x1400000"},
+		{Position: 1, Regions: 1, Mapping: "[heap]", Mappings: 1, Address: "0x1600000"},
+		{Position: 2, Regions: 1, Mapping: "[heap]", Offset: mib2, Mappings: 1, Address: "0x1800000"},
+		{Position: 3, Regions: 1, Mapping: "/lib\xff", Offset: 2 * mib2, Mappings: 1, Address: "0x5000000"},
+		{Position: 4, Regions: 1, Mapping: "[anon]", Offset: mib2, Mappings: 1, Address: "0x6400000"},
+		{Position: 5, Regions: 1, Address: "0x7800000"}, // in no mapping
+	}
+	if diff := gocmp.Diff(want, v.Rows); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+
+	v, _ = h.View("/a", 42, Query{Rows: 2, Windows: 1})
+	want = []api.Row{
+		{Position: 0, Regions: 2, Mapping: "/bin/mill", Mappings: 2},
+		{Position: 2, Regions: 2, Mapping: "/lib\xff", Offset: 2 * mib2, Mappings: 1},
+	}
+	if diff := gocmp.Diff(want, v.Rows); diff != "" {
+		t.Errorf("two rows of the last window (-want +got):\n%s", diff)
+	}
+}
+
+// TestOffsetsDoNotTellAddresses moves a process's mappings of one name apart:
+// nothing that is told changes.
+func TestOffsetsDoNotTellAddresses(t *testing.T) {
+	rows := func(base, gap uint64) []api.Row {
+		h := New(1 << 20)
+		w := nth(0, cold(base/heat.RegionSize), cold((base+gap)/heat.RegionSize), cold((base+gap)/heat.RegionSize+1))
+		w.Mappings = []heat.Mapping{
+			{Start: base, End: base + 0x5000, Name: heat.AnonMapping},
+			{Start: base + gap, End: base + gap + heat.RegionSize, Name: heat.AnonMapping},
+		}
+		h.Add("/a", w)
+		v, _ := h.View("/a", 42, Query{Rows: 10, Windows: 1})
+		return v.Rows
+	}
+	near, far := rows(0x501000, 0x600000), rows(0x7f1234501000, 0x1f00600000)
+	if diff := gocmp.Diff(near, far); diff != "" {
+		t.Errorf("rows (-near +far):\n%s", diff)
+	}
+	if got := []uint64{near[0].Offset, near[1].Offset, near[2].Offset}; got[1] != heat.RegionSize || got[0] != 0 {
+		t.Errorf("offsets %v, want 0 and one region for the second mapping", got)
+	}
+}
+
+func TestADifferentProcessBeginsAnew(t *testing.T) {
+	h := New(1 << 20)
+	for n := range 3 {
+		h.Add("/a", nth(n, cold(1)))
+	}
+	for i, change := range []func(*heat.ProcessWindow){
+		func(w *heat.ProcessWindow) { w.Image++ },
+		func(w *heat.ProcessWindow) { w.Start++ },
+	} {
+		w := nth(3+i, cold(1))
+		change(w)
+		h.Add("/a", w)
+		if n := h.Windows("/a", 42); n != 1 {
+			t.Errorf("%d windows, want that of the new process only", n)
+		}
+	}
+	w := nth(9, cold(1))
+	w.Start++ // as the last one
+	w.Comm = "renamed"
+	h.Add("/a", w)
+	if n := h.Windows("/a", 42); n != 2 {
+		t.Errorf("%d windows after another name, want 2", n)
+	}
+	h.Add("/b", nth(0, cold(1)))
+	if n := h.Windows("/b", 42); n != 1 {
+		t.Errorf("%d windows in another memcg, want 1", n)
+	}
+}
+
+func snapshot(memcgs map[string][]int) *heat.Snapshot {
+	s := &heat.Snapshot{}
+	for path, pids := range memcgs {
+		m := heat.MemcgSnapshot{Path: path}
+		for _, pid := range pids {
+			m.Series = append(m.Series, heat.Series{PID: pid})
+		}
+		s.Memcgs = append(s.Memcgs, m)
+	}
+	slices.SortFunc(s.Memcgs, func(a, b heat.MemcgSnapshot) int { return cmp.Compare(a.Path, b.Path) })
+	return s
+}
+
+func TestWhatHasNoSeriesIsNotKept(t *testing.T) {
+	h := New(1 << 20)
+	for _, memcg := range []string{"/a", "/b", "/gone"} {
+		for pid := 1; pid <= 3; pid++ {
+			w := nth(0, cold(1))
+			w.TGID = pid
+			h.Add(memcg, w)
+		}
+	}
+	h.Keep(snapshot(map[string][]int{"/a": {heat.PIDOther, 1}, "/b": {1}}), "/a")
+	got := map[string]int{}
+	for _, memcg := range []string{"/a", "/b", "/gone"} {
+		for pid := 1; pid <= 3; pid++ {
+			got[memcg] += h.Windows(memcg, pid)
+		}
+	}
+	// That /b has lost processes is seen when its own window ends.
+	if diff := gocmp.Diff(map[string]int{"/a": 1, "/b": 3, "/gone": 0}, got); diff != "" {
+		t.Errorf("windows (-want +got):\n%s", diff)
+	}
+	h.Keep(snapshot(nil), "/a")
+	if s := h.Stats(); s != (Stats{}) {
+		t.Errorf("with no memcg left there is %+v", s)
+	}
+}
+
+// counted is what the windows that are kept take, counted anew.
+func counted(h *History) int {
+	n := 0
+	for _, procs := range h.memcgs {
+		for _, p := range procs {
+			var before *window
+			for _, w := range p.windows {
+				n += w.size(before)
+				before = w
+			}
+		}
+	}
+	return n
+}
+
+func TestBytesStayWithinTheLimit(t *testing.T) {
+	const limit = 64 << 10
+	r := rand.New(rand.NewPCG(7, 7))
+	h := New(limit)
+	for n := range 400 {
+		for pid := 1; pid <= 6; pid++ {
+			w := nth(n)
+			w.TGID = pid
+			for i := range uint64(pid * 20) {
+				w.Regions = append(w.Regions, randomRegion(r, i))
+			}
+			h.Add("/a", w)
+			if s := h.Stats(); s.Bytes > limit || s.Bytes != counted(h) {
+				t.Fatalf("%d bytes are counted, %d are there, want at most %d", s.Bytes, counted(h), limit)
+			}
+		}
+	}
+	before := h.Windows("/a", 1)
+	for pid := 2; pid <= 6; pid++ {
+		n := h.Windows("/a", pid)
+		if n > before || n < minWindows {
+			t.Errorf("pid %d has %d windows, the smaller one before it %d", pid, n, before)
+		}
+		before = n
+	}
+	if small := h.Windows("/a", 1); small <= 2*before {
+		t.Errorf("the smallest has %d windows, the largest %d: its share is not equal", small, before)
+	}
+	h.SetLimit(0)
+	h.Add("/a", nth(1, cold(1)))
+	if s := h.Stats(); s.Bytes != 0 || s.Processes != 0 || h.Enabled() {
+		t.Errorf("turned off it has %+v", s)
+	}
+}
+
+func TestTheLargestProcessesAreKeptWhenAllHaveFewWindows(t *testing.T) {
+	h := New(40 << 10)
+	r := rand.New(rand.NewPCG(8, 8))
+	for range minWindows {
+		for pid := 1; pid <= 200; pid++ {
+			w := nth(0)
+			w.TGID = pid
+			for i := range uint64(pid) {
+				w.Regions = append(w.Regions, randomRegion(r, i))
+			}
+			h.Add("/a", w)
+		}
+	}
+	s := h.Stats()
+	if s.Omitted == 0 || s.Processes == 0 || s.Processes+s.Omitted != 200 {
+		t.Fatalf("%+v, want 200 of which some are left out", s)
+	}
+	if n := h.Windows("/a", 200); n < minWindows {
+		t.Errorf("the largest process has %d windows", n)
+	}
+	if n := h.Windows("/a", 1); n > 0 {
+		t.Errorf("the smallest process has %d windows", n)
+	}
+}
+
+func TestNoMoreWindowsThanCanBeAskedFor(t *testing.T) {
+	h := New(1 << 30)
+	for n := range maxWindows + 5 {
+		h.Add("/a", nth(n, cold(1)))
+	}
+	if n := h.Windows("/a", 42); n != maxWindows {
+		t.Errorf("%d windows, want %d", n, maxWindows)
+	}
+	v, _ := h.View("/a", 42, Query{Rows: 1, Windows: 2})
+	var ends []string
+	for c := range v.Columns() {
+		ends = append(ends, c.End.Format(time.TimeOnly))
+	}
+	if want := []string{"02:16:20", "02:17:20"}; !slices.Equal(want, ends) {
+		t.Errorf("ends %v, want %v", ends, want)
+	}
+}
+
+// TestReadersAndWriters is for the race detector.
+func TestReadersAndWriters(t *testing.T) {
+	h := New(20 << 10)
+	var wg sync.WaitGroup
+	for m := range 3 {
+		memcg := fmt.Sprint("/", m)
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(m), 9))
+			for range 50 {
+				for _, w := range random(r, 2, 50) {
+					h.Add(memcg, w)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 100 {
+				if v, ok := h.View(memcg, 42, Query{Rows: 9, Windows: 50}); ok {
+					for c := range v.Columns() {
+						if len(c.Pages) != len(v.Rows) {
+							t.Errorf("%d elements for %d rows", len(c.Pages), len(v.Rows))
+						}
+					}
+				}
+				h.Stats()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// large is windows of a process of 20,000 regions, half of which are in use, each
+// in its own way.
+func large(windows int) []*heat.ProcessWindow {
+	const regions = 20_000
+	r := rand.New(rand.NewPCG(3, 3))
+	var out []*heat.ProcessWindow
+	for n := range windows {
+		w := nth(n)
+		for i := range uint64(regions) {
+			h := heat.RegionHeat{Region: 1000 + i, Resident: 512, Anon: 512}
+			if r.IntN(2) == 0 {
+				h.Hot, h.Warm = uint16(r.IntN(100)), uint16(r.IntN(400))
+				h.Accesses = uint32(h.Hot)*3 + uint32(h.Warm)
+			} else {
+				h.Idle = time.Duration(30*(1+r.IntN(n+2))) * time.Second
+			}
+			h.Cold = 512 - h.Hot - h.Warm
+			w.Regions = append(w.Regions, h)
+		}
+		for i := range uint64(2000) {
+			start := (1000 + i*10) * heat.RegionSize
+			w.Mappings = append(w.Mappings, heat.Mapping{Start: start, End: start + 9*heat.RegionSize, Name: "/srv/" + strings.Repeat("x", int(i%50))})
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func BenchmarkAdd(b *testing.B) {
+	windows := large(4)
+	h := New(16 << 20)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		h.Add("/a", windows[n%len(windows)])
+		n++
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*20_000), "ns/region")
+	b.ReportMetric(float64(len(h.memcgs["/a"][42].windows[0].cells))/20_000, "B/cell")
+}
+
+func BenchmarkView(b *testing.B) {
+	h := New(64 << 20)
+	for _, w := range large(60) {
+		h.Add("/a", w)
+	}
+	b.ReportMetric(float64(h.Stats().Bytes), "kept-B")
+	b.ReportAllocs()
+	for b.Loop() {
+		v, _ := h.View("/a", 42, Query{Rows: api.DefaultRows, Windows: 60})
+		for c := range v.Columns() {
+			_ = c
+		}
+	}
+}
