@@ -1,7 +1,6 @@
 package heatmap
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -25,6 +24,16 @@ func id(pid int) heat.Process {
 // window is a window of pid 42, the nth.
 func nth(n int, regions ...heat.RegionHeat) *heat.ProcessWindow {
 	return &heat.ProcessWindow{Process: id(42), End: epoch.Add(time.Duration(n) * time.Minute), Passes: 4, Regions: regions}
+}
+
+// keep adds windows that end at the same time, and commits them.
+func keep(h *History, memcg string, windows ...*heat.ProcessWindow) {
+	m := heat.MemcgSnapshot{Path: memcg, WindowEnd: windows[0].End}
+	for _, w := range windows {
+		m.Series = append(m.Series, heat.Series{PID: w.TGID})
+		h.Add(memcg, w)
+	}
+	h.Commit(&heat.Snapshot{Memcgs: []heat.MemcgSnapshot{m}}, memcg)
 }
 
 // random makes windows with all sorts of regions: with and without holes, like
@@ -188,7 +197,7 @@ func TestViewsAreWhatAPlainFoldMakes(t *testing.T) {
 		}
 		h := New(1 << 20)
 		for _, w := range windows {
-			h.Add("/a", w)
+			keep(h, "/a", w)
 		}
 		v, ok := h.View("/a", 42, q)
 		if !ok {
@@ -237,7 +246,7 @@ func TestRowsSayWhatTheyAreMappedTo(t *testing.T) {
 		{Start: 50 * mib2, End: 50*mib2 + 0x2000, Name: "[anon]"},
 		{Start: 50*mib2 + 0x2000, End: 51 * mib2, Name: "reserve", NoAccess: true},
 	}
-	h.Add("/a", first)
+	keep(h, "/a", first)
 	// 40 is another's now, and 12 is gone; what is known of it stays.
 	second := nth(1, cold(10), cold(11), cold(40), cold(60))
 	second.Mappings = []heat.Mapping{
@@ -245,7 +254,7 @@ func TestRowsSayWhatTheyAreMappedTo(t *testing.T) {
 		{Start: 11*mib2 + 0x3000, End: 12 * mib2, Name: "[heap]"},
 		{Start: 38 * mib2, End: 41 * mib2, Name: "/lib\xff"},
 	}
-	h.Add("/a", second)
+	keep(h, "/a", second)
 
 	v, _ := h.View("/a", 42, Query{Rows: 10, Windows: 10, Addresses: true})
 	want := []api.Row{
@@ -280,7 +289,7 @@ func TestOffsetsDoNotTellAddresses(t *testing.T) {
 			{Start: base, End: base + 0x5000, Name: heat.AnonMapping},
 			{Start: base + gap, End: base + gap + heat.RegionSize, Name: heat.AnonMapping},
 		}
-		h.Add("/a", w)
+		keep(h, "/a", w)
 		v, _ := h.View("/a", 42, Query{Rows: 10, Windows: 1})
 		return v.Rows
 	}
@@ -296,7 +305,7 @@ func TestOffsetsDoNotTellAddresses(t *testing.T) {
 func TestADifferentProcessBeginsAnew(t *testing.T) {
 	h := New(1 << 20)
 	for n := range 3 {
-		h.Add("/a", nth(n, cold(1)))
+		keep(h, "/a", nth(n, cold(1)))
 	}
 	for i, change := range []func(*heat.ProcessWindow){
 		func(w *heat.ProcessWindow) { w.Image++ },
@@ -304,7 +313,7 @@ func TestADifferentProcessBeginsAnew(t *testing.T) {
 	} {
 		w := nth(3+i, cold(1))
 		change(w)
-		h.Add("/a", w)
+		keep(h, "/a", w)
 		if n := h.Windows("/a", 42); n != 1 {
 			t.Errorf("%d windows, want that of the new process only", n)
 		}
@@ -312,50 +321,68 @@ func TestADifferentProcessBeginsAnew(t *testing.T) {
 	w := nth(9, cold(1))
 	w.Start++ // as the last one
 	w.Comm = "renamed"
-	h.Add("/a", w)
+	keep(h, "/a", w)
 	if n := h.Windows("/a", 42); n != 2 {
 		t.Errorf("%d windows after another name, want 2", n)
 	}
-	h.Add("/b", nth(0, cold(1)))
+	keep(h, "/b", nth(0, cold(1)))
 	if n := h.Windows("/b", 42); n != 1 {
 		t.Errorf("%d windows in another memcg, want 1", n)
 	}
 }
 
-func snapshot(memcgs map[string][]int) *heat.Snapshot {
+func snapshot(end time.Time, memcgs map[string][]int) *heat.Snapshot {
 	s := &heat.Snapshot{}
 	for path, pids := range memcgs {
-		m := heat.MemcgSnapshot{Path: path}
+		m := heat.MemcgSnapshot{Path: path, WindowEnd: end}
 		for _, pid := range pids {
 			m.Series = append(m.Series, heat.Series{PID: pid})
 		}
 		s.Memcgs = append(s.Memcgs, m)
 	}
-	slices.SortFunc(s.Memcgs, func(a, b heat.MemcgSnapshot) int { return cmp.Compare(a.Path, b.Path) })
 	return s
 }
 
 func TestWhatHasNoSeriesIsNotKept(t *testing.T) {
 	h := New(1 << 20)
-	for _, memcg := range []string{"/a", "/b", "/gone"} {
-		for pid := 1; pid <= 3; pid++ {
-			w := nth(0, cold(1))
-			w.TGID = pid
-			h.Add(memcg, w)
+	all := []int{1, 2, 3}
+	has := func(when string, want map[string]int) {
+		t.Helper()
+		got := map[string]int{}
+		for _, memcg := range []string{"/a", "/b", "/c"} {
+			for _, pid := range all {
+				got[memcg] += h.Windows(memcg, pid)
+			}
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: windows (-want +got):\n%s", when, diff)
 		}
 	}
-	h.Keep(snapshot(map[string][]int{"/a": {heat.PIDOther, 1}, "/b": {1}}), "/a")
-	got := map[string]int{}
-	for _, memcg := range []string{"/a", "/b", "/gone"} {
-		for pid := 1; pid <= 3; pid++ {
-			got[memcg] += h.Windows(memcg, pid)
+	window := func(n int, memcgs map[string][]int) {
+		for memcg := range memcgs {
+			for _, pid := range all {
+				w := nth(n, cold(1))
+				w.TGID = pid
+				h.Add(memcg, w)
+			}
+		}
+		for memcg := range memcgs {
+			h.Commit(snapshot(nth(n).End, memcgs), memcg)
 		}
 	}
-	// That /b has lost processes is seen when its own window ends.
-	if diff := gocmp.Diff(map[string]int{"/a": 1, "/b": 3, "/gone": 0}, got); diff != "" {
-		t.Errorf("windows (-want +got):\n%s", diff)
-	}
-	h.Keep(snapshot(nil), "/a")
+	window(0, map[string][]int{"/a": all, "/b": all, "/c": all})
+	has("all have series", map[string]int{"/a": 3, "/b": 3, "/c": 3})
+	window(1, map[string][]int{"/a": {heat.PIDOther, 1}, "/b": {1, 2}})
+	has("some are merged, a memcg is gone", map[string]int{"/a": 2, "/b": 4, "/c": 0})
+
+	// A window that was not published is not kept, even when the next one is.
+	lost := nth(2, cold(1))
+	lost.TGID = 1
+	h.Add("/a", lost)
+	h.Commit(snapshot(nth(1).End, map[string][]int{"/a": {1}, "/b": {1, 2}}), "/a")
+	has("a window was not published", map[string]int{"/a": 2, "/b": 4, "/c": 0})
+
+	h.Commit(&heat.Snapshot{}, "/a")
 	if s := h.Stats(); s != (Stats{}) {
 		t.Errorf("with no memcg left there is %+v", s)
 	}
@@ -381,16 +408,18 @@ func TestBytesStayWithinTheLimit(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	h := New(limit)
 	for n := range 400 {
+		var windows []*heat.ProcessWindow
 		for pid := 1; pid <= 6; pid++ {
 			w := nth(n)
 			w.TGID = pid
 			for i := range uint64(pid * 20) {
 				w.Regions = append(w.Regions, randomRegion(r, i))
 			}
-			h.Add("/a", w)
-			if s := h.Stats(); s.Bytes > limit || s.Bytes != counted(h) {
-				t.Fatalf("%d bytes are counted, %d are there, want at most %d", s.Bytes, counted(h), limit)
-			}
+			windows = append(windows, w)
+		}
+		keep(h, "/a", windows...)
+		if s := h.Stats(); s.Bytes > limit || s.Bytes != counted(h) {
+			t.Fatalf("%d bytes are counted, %d are there, want at most %d", s.Bytes, counted(h), limit)
 		}
 	}
 	before := h.Windows("/a", 1)
@@ -405,7 +434,7 @@ func TestBytesStayWithinTheLimit(t *testing.T) {
 		t.Errorf("the smallest has %d windows, the largest %d: its share is not equal", small, before)
 	}
 	h.SetLimit(0)
-	h.Add("/a", nth(1, cold(1)))
+	keep(h, "/a", nth(1, cold(1)))
 	if s := h.Stats(); s.Bytes != 0 || s.Processes != 0 || h.Enabled() {
 		t.Errorf("turned off it has %+v", s)
 	}
@@ -414,15 +443,17 @@ func TestBytesStayWithinTheLimit(t *testing.T) {
 func TestTheLargestProcessesAreKeptWhenAllHaveFewWindows(t *testing.T) {
 	h := New(40 << 10)
 	r := rand.New(rand.NewPCG(8, 8))
-	for range minWindows {
+	for n := range minWindows {
+		var windows []*heat.ProcessWindow
 		for pid := 1; pid <= 200; pid++ {
-			w := nth(0)
+			w := nth(n)
 			w.TGID = pid
 			for i := range uint64(pid) {
 				w.Regions = append(w.Regions, randomRegion(r, i))
 			}
-			h.Add("/a", w)
+			windows = append(windows, w)
 		}
+		keep(h, "/a", windows...)
 	}
 	s := h.Stats()
 	if s.Omitted == 0 || s.Processes == 0 || s.Processes+s.Omitted != 200 {
@@ -439,7 +470,7 @@ func TestTheLargestProcessesAreKeptWhenAllHaveFewWindows(t *testing.T) {
 func TestNoMoreWindowsThanCanBeAskedFor(t *testing.T) {
 	h := New(1 << 30)
 	for n := range maxWindows + 5 {
-		h.Add("/a", nth(n, cold(1)))
+		keep(h, "/a", nth(n, cold(1)))
 	}
 	if n := h.Windows("/a", 42); n != maxWindows {
 		t.Errorf("%d windows, want %d", n, maxWindows)
@@ -465,6 +496,7 @@ func TestReadersAndWriters(t *testing.T) {
 			for range 50 {
 				for _, w := range random(r, 2, 50) {
 					h.Add(memcg, w)
+					h.Commit(snapshot(w.End, map[string][]int{"/0": {42}, "/1": {42}, "/2": {42}}), memcg)
 				}
 			}
 		})
@@ -518,7 +550,7 @@ func BenchmarkAdd(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		h.Add("/a", windows[n%len(windows)])
+		keep(h, "/a", windows[n%len(windows)])
 		n++
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*20_000), "ns/region")
@@ -528,7 +560,7 @@ func BenchmarkAdd(b *testing.B) {
 func BenchmarkView(b *testing.B) {
 	h := New(64 << 20)
 	for _, w := range large(60) {
-		h.Add("/a", w)
+		keep(h, "/a", w)
 	}
 	b.ReportMetric(float64(h.Stats().Bytes), "kept-B")
 	b.ReportAllocs()

@@ -34,6 +34,13 @@ type History struct {
 	limit  int
 	bytes  int
 	memcgs map[string]map[int]*process
+	added  map[string][]added // since the last Commit, by memcg
+}
+
+// An added is a window that is not yet kept.
+type added struct {
+	id heat.ProcessID
+	*window
 }
 
 // A process is what is kept of one process in one memcg.
@@ -57,7 +64,7 @@ type window struct {
 
 // New returns a History that keeps about as many bytes as limit; 0 keeps nothing.
 func New(limit int) *History {
-	return &History{limit: limit, memcgs: map[string]map[int]*process{}}
+	return &History{limit: limit, memcgs: map[string]map[int]*process{}, added: map[string][]added{}}
 }
 
 // SetLimit changes how many bytes are kept.
@@ -68,34 +75,59 @@ func (h *History) SetLimit(limit int) {
 	h.trim()
 }
 
-// Add keeps a window of a process of a memcg. It is done with w when it returns.
-// A process that is another one now, or runs another program, loses what was kept.
+// Add takes in a window of a process of a memcg, and is done with w when it
+// returns. The window is kept, and seen, after Commit.
 func (h *History) Add(memcg string, w *heat.ProcessWindow) {
 	before, ok := h.last(memcg, w.ProcessID)
 	if !ok {
 		return
 	}
 	now := newWindow(w, before)
-
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.added[memcg] = append(h.added[memcg], added{w.ProcessID, now})
+}
+
+// Commit keeps what was added of the window of a memcg that a snapshot tells of,
+// and of that only the processes with series of their own. Those of which it has
+// none any more are dropped, and so are all of memcgs that it lacks. A process
+// that is another one now, or runs another program, loses what was kept.
+func (h *History) Commit(snap *heat.Snapshot, memcg string) {
+	var now *heat.MemcgSnapshot
+	paths := make(map[string]bool, len(snap.Memcgs))
+	for i := range snap.Memcgs {
+		paths[snap.Memcgs[i].Path] = true
+		if snap.Memcgs[i].Path == memcg {
+			now = &snap.Memcgs[i]
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for path, procs := range h.memcgs {
+		if !paths[path] {
+			h.dropIf(procs, func(int) bool { return true })
+			delete(h.memcgs, path)
+		}
+	}
+	windows := h.added[memcg]
+	delete(h.added, memcg)
+	if now == nil || h.limit == 0 {
+		return
+	}
+	listed := make(map[int]bool, len(now.Series))
+	for i := range now.Series {
+		listed[now.Series[i].PID] = true
+	}
 	procs := h.memcgs[memcg]
 	if procs == nil {
 		procs = map[int]*process{}
 		h.memcgs[memcg] = procs
 	}
-	p := procs[w.TGID]
-	if p != nil && p.id != w.ProcessID {
-		h.drop(memcg, w.TGID)
-		p = nil
-	}
-	if p == nil {
-		p = &process{id: w.ProcessID}
-		procs[w.TGID] = p
-	}
-	h.add(p, now)
-	for len(p.windows) > maxWindows {
-		h.shorten(p)
+	h.dropIf(procs, func(pid int) bool { return !listed[pid] })
+	for _, w := range windows {
+		if listed[w.id.TGID] && w.end.Equal(now.WindowEnd) {
+			h.add(procs, w)
+		}
 	}
 	if h.bytes > h.limit {
 		h.trim()
@@ -170,15 +202,26 @@ func (w *window) size(neighbour *window) int {
 	return n
 }
 
-func (h *History) add(p *process, w *window) {
+func (h *History) add(procs map[int]*process, a added) {
+	p := procs[a.id.TGID]
+	if p == nil || p.id != a.id {
+		if p != nil {
+			h.clear(p)
+		}
+		p = &process{id: a.id}
+		procs[a.id.TGID] = p
+	}
 	var before *window
 	if n := len(p.windows); n > 0 {
 		before = p.windows[n-1]
 	}
-	n := w.size(before)
-	p.windows = append(p.windows, w)
+	n := a.size(before)
+	p.windows = append(p.windows, a.window)
 	p.bytes += n
 	h.bytes += n
+	if len(p.windows) > maxWindows {
+		h.shorten(p)
+	}
 }
 
 // shorten drops the oldest window of a process.
@@ -200,9 +243,14 @@ func (h *History) clear(p *process) {
 	p.windows, p.bytes = nil, 0
 }
 
-func (h *History) drop(memcg string, pid int) {
-	h.clear(h.memcgs[memcg][pid])
-	delete(h.memcgs[memcg], pid)
+// dropIf drops processes of a memcg.
+func (h *History) dropIf(procs map[int]*process, gone func(pid int) bool) {
+	for pid, p := range procs {
+		if gone(pid) {
+			h.clear(p)
+			delete(procs, pid)
+		}
+	}
 }
 
 // trim makes room, and a little more than needed so that it is not called for
@@ -267,37 +315,6 @@ func (s *bySize) Pop() any {
 	p := (*s)[last]
 	*s = (*s)[:last]
 	return p
-}
-
-// Keep drops what a snapshot has no series for: the processes of a memcg that
-// have gone, or were merged with others, and all of memcgs that it lacks.
-func (h *History) Keep(snap *heat.Snapshot, memcg string) {
-	var series []heat.Series
-	paths := make(map[string]bool, len(snap.Memcgs))
-	for i := range snap.Memcgs {
-		paths[snap.Memcgs[i].Path] = true
-		if snap.Memcgs[i].Path == memcg {
-			series = snap.Memcgs[i].Series
-		}
-	}
-	listed := make(map[int]bool, len(series))
-	for i := range series {
-		listed[series[i].PID] = true
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for path, procs := range h.memcgs {
-		if path == memcg || !paths[path] {
-			for pid := range procs {
-				if !listed[pid] || !paths[path] {
-					h.drop(path, pid)
-				}
-			}
-		}
-		if len(procs) == 0 {
-			delete(h.memcgs, path)
-		}
-	}
 }
 
 // Stats say what a History holds.
