@@ -59,8 +59,8 @@ type model struct {
 	seen   map[string]int
 	// details are what the last window said region by region.
 	details map[int]ProcessWindow
-	begins map[int]time.Time
-	ends   map[int]time.Time
+	begins  map[int]time.Time
+	ends    map[int]time.Time
 }
 
 type modelCounter struct {
