@@ -117,6 +117,9 @@ type Limits struct {
 	// MaxTrackedBytes is how much process memory is tracked page by page, at
 	// least one region.
 	MaxTrackedBytes uint64
+	// MaxHeatmapBytes is about how much memory past windows of processes may
+	// take, for their heatmaps; 0 keeps none.
+	MaxHeatmapBytes uint64
 }
 
 // The ranges of values.
@@ -172,7 +175,7 @@ func defaults() *Config {
 			Average: 10 * time.Minute,
 		},
 		Labels: Labels{PID: true, Comm: true},
-		Limits: Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30},
+		Limits: Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 16 << 20},
 	}
 }
 

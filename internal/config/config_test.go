@@ -82,7 +82,7 @@ func base() *config.Config {
 			IdleAges: ages, Average: 10 * time.Minute,
 		},
 		Labels: config.Labels{PID: true, Comm: true},
-		Limits: config.Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30},
+		Limits: config.Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 16 << 20},
 	}
 }
 
