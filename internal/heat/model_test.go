@@ -709,7 +709,7 @@ func (h *history) layout() *Residency {
 	})
 	r.Mappings = h.mappings()
 	if h.chance(0.2) {
-		r.Unscanned = []UnscannedPages{{h.node(), File, 1 + h.Uint64N(9)}}
+		r.Unscanned = []UnscannedPages{{Node: h.node(), Type: File, Pages: 1 + h.Uint64N(9)}}
 	}
 	return r
 }

@@ -26,6 +26,8 @@ type Residency struct {
 	// Mappings are what the process maps, in the order of addresses, none
 	// overlapping another. There are none where the reader does not tell.
 	Mappings []Mapping
+	// Excluded is what Select took away.
+	Excluded []Excluded
 }
 
 // A Mapping is a range of addresses that a process maps to one thing.
@@ -49,7 +51,9 @@ const AnonMapping = "[anon]"
 
 // UnscannedPages counts resident pages that were not looked at one by one.
 type UnscannedPages struct {
-	Node  int16
-	Type  Type
-	Pages uint64
+	Node int16
+	Type Type
+	// Mapping is where the mapping begins that they are in.
+	Mapping uint64
+	Pages   uint64
 }

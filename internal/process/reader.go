@@ -110,7 +110,7 @@ func (r *Reader) Read(ctx context.Context, pid int, res *heat.Residency) error {
 
 // reset empties res but keeps its memory.
 func reset(res *heat.Residency) {
-	res.Parts, res.SwappedPages, res.Unscanned, res.Mappings = res.Parts[:0], 0, res.Unscanned[:0], res.Mappings[:0]
+	res.Parts, res.SwappedPages, res.Unscanned, res.Mappings, res.Excluded = res.Parts[:0], 0, res.Unscanned[:0], res.Mappings[:0], nil
 }
 
 // readDir reads the process, or thread, whose directory is given.
@@ -235,17 +235,13 @@ func (r *Reader) addGiants(dir string, giants []VMA, res *heat.Residency) error 
 	if err != nil {
 		return err
 	}
-	var pages [heat.NumTypes]uint64
 	for i := range giants {
 		for t, n := range sums[i].pagesByType(&giants[i]) {
-			pages[t] += n
+			if n > 0 {
+				res.Unscanned = append(res.Unscanned, heat.UnscannedPages{Node: nodeUnknown, Type: heat.Type(t), Mapping: giants[i].Start, Pages: n})
+			}
 		}
 		res.SwappedPages += sums[i].Swap / heat.PageSize
-	}
-	for t, n := range pages {
-		if n > 0 {
-			res.Unscanned = append(res.Unscanned, heat.UnscannedPages{Node: nodeUnknown, Type: heat.Type(t), Pages: n})
-		}
 	}
 	return nil
 }

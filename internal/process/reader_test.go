@@ -234,7 +234,8 @@ func TestReadWithoutScanCountsGiants(t *testing.T) {
 		if diff := cmp.Diff([]piece{{base, 0, "anon"}}, pieces(&res)); diff != "" {
 			t.Errorf("resident pages (-want +got):\n%s", diff)
 		}
-		want := []heat.UnscannedPages{{Node: -1, Type: heat.Anon, Pages: 3}, {Node: -1, Type: heat.File, Pages: 7 + 512}}
+		at := uint64(base+10) * heat.PageSize
+		want := []heat.UnscannedPages{{Node: -1, Type: heat.Anon, Mapping: at, Pages: 3}, {Node: -1, Type: heat.File, Mapping: at, Pages: 7 + 512}}
 		if diff := cmp.Diff(want, res.Unscanned); diff != "" {
 			t.Errorf("unscanned (-want +got):\n%s", diff)
 		}
