@@ -12,6 +12,8 @@ type MappingWindow struct {
 	Areas []Area
 	// SwappedBytes is the size of the pages that have an entry in swap.
 	SwappedBytes uint64
+	// Excluded is what a Selection has left out of Areas.
+	Excluded []Excluded
 	// Skips are the reasons for which memory is unobserved that would be cold
 	// otherwise, as in the label of mglru_skipped_walks_total.
 	Skips []string
@@ -59,6 +61,7 @@ func (t *Tracker) EndMappingWindow(windows map[int]*MappingWindow) ([]Series, er
 		for _, p := range g.procs {
 			w := windows[p.TGID]
 			s.SwappedBytes += w.SwappedBytes
+			s.exclude(w.Excluded)
 			for j := range w.Areas {
 				if a := &w.Areas[j]; a.Resident > 0 {
 					s.area(a.Node, a.Type).add(a)

@@ -16,8 +16,8 @@ func bytesOf(typ Type, hot, cold, unobserved uint64) Area {
 func TestEndMappingWindow(t *testing.T) {
 	windows := map[int]*MappingWindow{
 		1: {Areas: []Area{bytesOf(File, 1, 2, 3), bytesOf(Anon, 100, 200, 300), {Type: Shmem}}, SwappedBytes: 7},
-		2: {Areas: []Area{bytesOf(Anon, 10, 20, 30)}, SwappedBytes: 5},
-		3: {Areas: []Area{bytesOf(Anon, 1, 1, 1)}},
+		2: {Areas: []Area{bytesOf(Anon, 10, 20, 30)}, SwappedBytes: 5, Excluded: []Excluded{{0, Anon, 5}}},
+		3: {Areas: []Area{bytesOf(Anon, 1, 1, 1)}, Excluded: []Excluded{{0, Anon, 7}, {1, File, 9}}},
 		9: {Areas: []Area{bytesOf(Anon, 1, 1, 1)}},
 	}
 	big := Series{PID: 1, Comm: "a", SwappedBytes: 7, Areas: []Area{bytesOf(Anon, 100, 200, 300), bytesOf(File, 1, 2, 3)}}
@@ -27,16 +27,16 @@ func TestEndMappingWindow(t *testing.T) {
 		want   []Series
 	}{
 		{"each process", func(*Params) {}, []Series{
-			big, {PID: 2, Comm: "b", SwappedBytes: 5, Areas: []Area{bytesOf(Anon, 10, 20, 30)}}, {PID: 3, Comm: "b", Areas: []Area{bytesOf(Anon, 1, 1, 1)}},
+			big, {PID: 2, Comm: "b", SwappedBytes: 5, Areas: []Area{bytesOf(Anon, 10, 20, 30)}, Excluded: []Excluded{{0, Anon, 5}}}, {PID: 3, Comm: "b", Areas: []Area{bytesOf(Anon, 1, 1, 1)}, Excluded: []Excluded{{0, Anon, 7}, {1, File, 9}}},
 		}},
 		{"the biggest", func(p *Params) { p.Top = 1 }, []Series{
-			{PID: PIDOther, SwappedBytes: 5, Areas: []Area{bytesOf(Anon, 11, 21, 31)}}, big,
+			{PID: PIDOther, SwappedBytes: 5, Areas: []Area{bytesOf(Anon, 11, 21, 31)}, Excluded: []Excluded{{0, Anon, 12}, {1, File, 9}}}, big,
 		}},
 		{"those with some memory", func(p *Params) { p.MinResident = 60 }, []Series{
-			{PID: PIDOther, Areas: []Area{bytesOf(Anon, 1, 1, 1)}}, big, {PID: 2, Comm: "b", SwappedBytes: 5, Areas: []Area{bytesOf(Anon, 10, 20, 30)}},
+			{PID: PIDOther, Areas: []Area{bytesOf(Anon, 1, 1, 1)}, Excluded: []Excluded{{0, Anon, 7}, {1, File, 9}}}, big, {PID: 2, Comm: "b", SwappedBytes: 5, Areas: []Area{bytesOf(Anon, 10, 20, 30)}, Excluded: []Excluded{{0, Anon, 5}}},
 		}},
 		{"by name", func(p *Params) { p.LabelPID = false }, []Series{
-			{Comm: "a", SwappedBytes: 7, Areas: big.Areas}, {Comm: "b", SwappedBytes: 5, Areas: []Area{bytesOf(Anon, 11, 21, 31)}},
+			{Comm: "a", SwappedBytes: 7, Areas: big.Areas}, {Comm: "b", SwappedBytes: 5, Areas: []Area{bytesOf(Anon, 11, 21, 31)}, Excluded: []Excluded{{0, Anon, 12}, {1, File, 9}}},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -111,6 +111,13 @@ func Exclude(list []Excluded, node int, typ Type, bytes uint64) []Excluded {
 	return append(list, Excluded{Node: node, Type: typ, Bytes: bytes})
 }
 
+// exclude adds what was left out of one of the series' processes.
+func (s *Series) exclude(list []Excluded) {
+	for _, x := range list {
+		s.Excluded = Exclude(s.Excluded, x.Node, x.Type, x.Bytes)
+	}
+}
+
 // cut returns the mappings that are selected, and of those of which ranges select
 // parts, the parts.
 func (s *Selection) cut(mappings []Mapping) []Mapping {

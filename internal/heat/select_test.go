@@ -3,6 +3,7 @@ package heat
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -194,5 +195,43 @@ func TestSelectOfAnything(t *testing.T) {
 		if diff := cmp.Diff(excluded, left, cmp.AllowUnexported(areaKey{})); diff != "" {
 			t.Fatalf("seed %d: excluded (-want +got):\n%s", seed, diff)
 		}
+	}
+}
+
+// TestEndWindowAfterSelect: what a selection leaves out is in no class, and said.
+func TestEndWindowAfterSelect(t *testing.T) {
+	tr, err := NewTracker(Params{PassesPerWindow: 1, HotFraction: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := ProcessID{TGID: 1}
+	residency := func() map[int]*Residency {
+		res := &Residency{
+			Mappings: []Mapping{{Start: RegionSize, End: RegionSize + 4*PageSize, Name: "[heap]"}, {Start: RegionSize + 4*PageSize, End: RegionSize + 9*PageSize, Name: AnonMapping}},
+			Parts:    []ResidentPart{{Region: 1, Type: Anon, Pages: pagesOf(0, 9)}},
+		}
+		res.Select(&Selection{Names: []string{"[heap]"}})
+		return map[int]*Residency{1: res}
+	}
+	var series []Series
+	for range 3 {
+		tr.Begin(time.Time{}, []Process{{ProcessID: id}}, nil)
+		young := pagesOf(3, 7)
+		tr.Fold(1, 1, &young)
+		tr.Walked(1, 0)
+		tr.EndPass(time.Time{}, 1, false)
+		if series, err = tr.EndWindow(residency(), Observers{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(series) != 1 || len(series[0].Areas) != 1 {
+		t.Fatalf("series %+v", series)
+	}
+	a := series[0].Areas[0]
+	if a.Resident != 4*PageSize || a.Hot != PageSize || a.Cold != 3*PageSize || a.Accesses.Sum != 2 {
+		t.Errorf("area %+v", a)
+	}
+	if diff := cmp.Diff([]Excluded{{0, Anon, 5 * PageSize}}, series[0].Excluded); diff != "" {
+		t.Errorf("excluded (-want +got):\n%s", diff)
 	}
 }

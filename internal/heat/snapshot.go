@@ -64,6 +64,9 @@ type Series struct {
 	// Areas are sorted by Node and Type; those with no byte and no
 	// observation are left out.
 	Areas []Area
+	// Excluded is resident memory that a Selection has left out of Areas: each
+	// node and type once, in any order.
+	Excluded []Excluded
 	// Bands are Params.AddressBands or fewer, if the series is of a single
 	// process whose mappings are known.
 	Bands []Band

@@ -59,6 +59,7 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) (
 		for _, p := range g.procs {
 			res := residency[p.TGID]
 			out[i].SwappedBytes += res.SwappedPages * PageSize
+			out[i].exclude(res.Excluded)
 			l := p.look(res, t.clock.passes)
 			bands := t.params.AddressBands
 			if g.key.pid <= 0 {
