@@ -1,0 +1,265 @@
+package ui_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"mglru_exporter/internal/web/ui"
+)
+
+// nobody is a user who may do nothing.
+const nobody = 65534
+
+// patience is how long the browser may take for what it does at once.
+const patience = 30 * time.Second
+
+// chromium starts a browser for the length of a test. Root's has no sandbox, and
+// so nobody runs it.
+func chromium(t *testing.T) context.Context {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("SKIPPED, the heatmap page is not tested: there is no chromium; make deps installs it")
+	}
+	home, err := os.MkdirTemp("", "mglru-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if os.Getuid() == 0 {
+		attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+		if err := os.Chown(home, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.UserDataDir(filepath.Join(home, "profile")),
+		chromedp.Env("HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "TZ=UTC"),
+		chromedp.Flag("no-sandbox", false),
+		chromedp.Flag("disable-gpu", true),
+		chromedp.Flag("enable-precise-memory-info", true),
+		chromedp.ModifyCmdFunc(func(c *exec.Cmd) { c.SysProcAttr = attr }),
+	)
+	allocator, end := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(end)
+	browser, closeBrowser := chromedp.NewContext(allocator)
+	t.Cleanup(closeBrowser)
+	if err := chromedp.Do(browser); err != nil {
+		t.Fatalf("start %s: %v", path, err)
+	}
+	return browser
+}
+
+// A tab is the page in a tab of its own, and what went wrong there.
+type tab struct {
+	*testing.T
+	*fake
+	ctx context.Context
+
+	mu       sync.Mutex
+	problems []string
+	expected string
+}
+
+// size is that of a window, in CSS pixels, and device pixels to each of them.
+type size struct {
+	width, height int64
+	ratio         float64
+}
+
+// open opens the page of a fake. The test fails at its end if there was an error
+// in the browser's console, or a request to somebody else.
+func open(t *testing.T, browser context.Context, f *fake, s size, hash string) *tab {
+	t.Helper()
+	ctx, closeTab := chromedp.NewContext(browser)
+	tb := &tab{T: t, fake: f, ctx: ctx}
+	var watching sync.WaitGroup
+	t.Cleanup(func() {
+		closeTab()
+		watching.Wait()
+		for _, p := range tb.problems {
+			if tb.expected == "" || !strings.Contains(p, tb.expected) {
+				t.Error(p)
+			}
+		}
+	})
+	tb.run(chromedp.EmulateViewport(s.width, s.height, chromedp.EmulateScale(s.ratio)))
+	messages := chromedp.Console(ctx)
+	watching.Go(func() {
+		for m, err := range messages {
+			if err == nil && slices.Contains([]chromedp.ConsoleType{"warning", "error", "assert", "exception"}, m.Type) {
+				tb.problem("console: " + m.Text + " " + m.URL)
+			}
+		}
+	})
+	call(tb, network.Enable, network.EnableParams{})
+	requests := chromedp.Events(ctx, network.RequestWillBeSent)
+	watching.Go(func() {
+		for r, err := range requests {
+			if err == nil && !strings.HasPrefix(r.Request.URL, f.URL+"/") {
+				tb.problem("request to another: " + r.Request.URL)
+			}
+		}
+	})
+	tb.run(chromedp.Navigate(f.URL + ui.Path + hash))
+	tb.wait(`document.getElementById("status").dataset.state === "live"`)
+	return tb
+}
+
+func (tb *tab) problem(text string) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.problems = append(tb.problems, text)
+}
+
+// call runs a command of the debugger's protocol.
+func call[P, R any](tb *tab, command cdp.Command[P, R], params P) R {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	r, err := chromedp.Call(ctx, command, params)
+	if err != nil {
+		tb.Fatalf("browser: %s: %v", command.Method, err)
+	}
+	return r
+}
+
+func (tb *tab) run(actions ...chromedp.Action[chromedp.Void]) {
+	tb.Helper()
+	ctx := tb.ctx
+	// The first is what the tab is made by, and its context is the tab's.
+	if chromedp.FromContext(ctx).Target != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		tb.Fatalf("browser: %v", err)
+	}
+}
+
+// eval evaluates JavaScript.
+func eval[V any](tb *tab, js string) V {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[V](js, chromedp.EvalAwaitPromise))
+	if err != nil {
+		tb.Fatalf("browser: %v in %s", err, js)
+	}
+	return v
+}
+
+// wait waits for a condition. It is asked for in the page, which may have no
+// scripts of ours in it but through the debugger.
+func (tb *tab) wait(condition string) {
+	tb.Helper()
+	if !eval[bool](tb, `new Promise(done => {
+		const until = Date.now() + 20000;
+		const look = () => { let ok = false; try { ok = !!(`+condition+`) } catch {}; ok || Date.now() > until ? done(ok) : setTimeout(look, 10) };
+		look();
+	})`) {
+		tb.screenshot("failed")
+		tb.Fatalf("did not come true: %s\nthe page says: %s", condition, eval[string](tb, `document.querySelector("main").innerText`))
+	}
+}
+
+func (tb *tab) text(selector string) string {
+	tb.Helper()
+	return eval[string](tb, fmt.Sprintf(`document.querySelector(%q).textContent`, selector))
+}
+
+// keys presses keys, one after the other, wherever the focus is.
+func (tb *tab) keys(keys ...string) {
+	tb.Helper()
+	for _, k := range keys {
+		tb.run(chromedp.KeyEvent(k))
+	}
+}
+
+// arrows are those that tests use.
+var arrows = map[string]string{"left": kb.ArrowLeft, "right": kb.ArrowRight, "up": kb.ArrowUp, "down": kb.ArrowDown}
+
+// click clicks as a pointer does, so that what is covered is not clicked.
+func (tb *tab) click(selector string) {
+	tb.Helper()
+	tb.run(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// drawn waits until the map shows the newest window and no request is under way.
+func (tb *tab) drawn() {
+	tb.Helper()
+	f := tb.fake
+	f.mu.Lock()
+	end := f.end(f.ended - 1).UTC().Format("2006-01-02T15:04:05")
+	f.mu.Unlock()
+	tb.wait(fmt.Sprintf(`document.getElementById("map").getAttribute("aria-label").includes(%q)`, "until "+end))
+}
+
+// picture is a short of the map's pixels: equal if all of them are.
+func (tb *tab) picture() string {
+	tb.Helper()
+	return eval[string](tb, `(async () => {
+		const c = document.getElementById("map");
+		const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+		return btoa(String.fromCharCode(...new Uint8Array(await crypto.subtle.digest("SHA-256", d))));
+	})()`)
+}
+
+// A box is a part of the map; its sides are fractions of the map's.
+type box struct{ left, top, right, bottom float64 }
+
+// colours are those of the pixels in a box of the map, as #rrggbb or "" where
+// nothing is drawn, with how many pixels have them.
+func (tb *tab) colours(b box) map[string]int {
+	tb.Helper()
+	return eval[map[string]int](tb, fmt.Sprintf(`(() => {
+		const c = document.getElementById("map"), [l, t, r, b] = [%f, %f, %f, %f];
+		const x = Math.ceil(l * c.width), y = Math.ceil(t * c.height);
+		const d = c.getContext("2d").getImageData(x, y, Math.floor(r * c.width) - x, Math.floor(b * c.height) - y).data;
+		const out = {};
+		for (let i = 0; i < d.length; i += 4) {
+			const k = d[i + 3] ? "#" + [0, 1, 2].map(j => d[i + j].toString(16).padStart(2, "0")).join("") : "";
+			out[k] = (out[k] ?? 0) + 1;
+		}
+		return out;
+	})()`, b.left, b.top, b.right, b.bottom))
+}
+
+// screenshot writes what the tab shows; go test -artifacts keeps it.
+func (tb *tab) screenshot(name string) {
+	tb.Helper()
+	png, err := chromedp.Run(tb.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tb.ArtifactDir(), name+".png"), png, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// scheme is dark or light.
+func (tb *tab) scheme(scheme string) {
+	tb.Helper()
+	call(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+	eval[bool](tb, `new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`)
+}
