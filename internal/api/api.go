@@ -78,10 +78,11 @@ type Heatmap struct {
 type Row struct {
 	Position int `json:"position"`
 	Regions  int `json:"regions"`
-	// Mapping is the name of the mapping that its first region belonged to, in
-	// the last window that had it, and Offset that region's distance in bytes from
-	// the mapping's lowest address of that name; Mappings is how many of them
-	// its regions belong to.
+	// Mapping is the name of the mapping that most of its first region belonged
+	// to, in the last window that had it; empty where that is not known. Offset is
+	// how many bytes, whole regions, the mappings of that name reach over below
+	// it: holes between them do not count, or it would tell addresses. Mappings
+	// is how many names its regions belonged to in that window.
 	Mapping  string `json:"mapping"`
 	Offset   uint64 `json:"offset"`
 	Mappings int    `json:"mappings"`
