@@ -9,6 +9,8 @@ import (
 	"os"
 	"regexp"
 	"time"
+
+	"mglru_exporter/internal/heat"
 )
 
 // A Config is a valid configuration with every default filled in. It is made
@@ -73,6 +75,18 @@ type Heat struct {
 	// Average is the time constant of mglru_heat_ratio; MinInterval to
 	// maxAverage.
 	Average time.Duration
+	// NeverAccessed says what counts in mglru_mapping_never_accessed_bytes.
+	NeverAccessed NeverAccessed
+}
+
+// NeverAccessed is for memory that nobody has been seen to access.
+type NeverAccessed struct {
+	// Windows is for how many windows in a row it must have been watched; at
+	// least 1, and at most MaxIdlePasses passes long together.
+	Windows int
+	// Top is how many mappings of one process, node and type are named, 0 to
+	// maxNeverTop; the others are merged into one. 0 turns the metric off.
+	Top int
 }
 
 // A Memcg is an entry of the list of memcgs to watch.
@@ -88,6 +102,12 @@ type Memcg struct {
 	IdleAges []time.Duration
 	// Processes says which processes get series of their own.
 	Processes Processes
+	// Regions are the mappings of its processes that are looked at; the zero value
+	// says all.
+	Regions heat.Selection
+	// AddressBands is into how many bands the address space of each process is
+	// folded, 0 to MaxAddressBands; 0 is for none.
+	AddressBands int
 }
 
 // Processes selects the processes of a memcg.
@@ -142,7 +162,10 @@ const (
 	// MaxIdlePasses is how many passes an idle age may last: a byte a page
 	// counts to 255, and two passes are never quite their interval apart.
 	MaxIdlePasses = 254
+	// MaxAddressBands is the highest number of address bands of a process.
+	MaxAddressBands = 512
 
+	maxNeverTop     = 100
 	maxAverage      = 30 * 24 * time.Hour
 	maxIdleAge      = MaxIdlePasses * MaxInterval
 	maxRegionBound  = 512 * MaxPassesPerWindow
@@ -172,7 +195,8 @@ func defaults() *Config {
 			IdleAges: []time.Duration{
 				time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour,
 			},
-			Average: 10 * time.Minute,
+			Average:       10 * time.Minute,
+			NeverAccessed: NeverAccessed{Windows: 10, Top: 5},
 		},
 		Labels: Labels{PID: true, Comm: true},
 		Limits: Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 16 << 20},

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mglru_exporter/internal/config"
+	"mglru_exporter/internal/heat"
 )
 
 var update = flag.Bool("update", false, "rewrite the wanted messages under testdata")
@@ -80,6 +81,7 @@ func base() *config.Config {
 		Heat: config.Heat{
 			HotFraction: 0.5, RegionBuckets: []uint64{0, 1, 8, 64, 256, 512, 1024, 2048},
 			IdleAges: ages, Average: 10 * time.Minute,
+			NeverAccessed: config.NeverAccessed{Windows: 10, Top: 5},
 		},
 		Labels: config.Labels{PID: true, Comm: true},
 		Limits: config.Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 16 << 20},
@@ -119,7 +121,7 @@ func TestGoodFiles(t *testing.T) {
 			Aging: config.Aging{
 				Interval: 10 * time.Second, PassesPerWindow: 7, CPUBudget: 1, CanSwap: false, Concurrency: 64,
 			},
-			Heat: config.Heat{HotFraction: 1, RegionBuckets: []uint64{0, 512}, IdleAges: told, Average: 90 * time.Second},
+			Heat: config.Heat{HotFraction: 1, RegionBuckets: []uint64{0, 512}, IdleAges: told, Average: 90 * time.Second, NeverAccessed: config.NeverAccessed{Windows: 36}},
 			Memcgs: []config.Memcg{
 				{
 					Path: "/", Interval: 90 * time.Minute, IdleAges: told,
@@ -128,7 +130,9 @@ func TestGoodFiles(t *testing.T) {
 				{Path: "/system.slice/memcached.service", Interval: 100 * time.Millisecond, IdleAges: told, Processes: procs},
 				{
 					Path: "/kubepods.slice/**", Interval: 10 * time.Second, IdleAges: told,
-					Processes: config.Processes{Top: 20, MinResident: 3 << 29},
+					Processes:    config.Processes{Top: 20, MinResident: 3 << 29},
+					Regions:      heat.Selection{Names: []string{"[heap]", "/dev/shm/*"}, Ranges: []heat.Range{{Start: 0x7f0000000000, End: 0x7f0040000000}}},
+					AddressBands: 512,
 				},
 				{Path: `/system.slice/system-a\\x2db.slice/[!x]*`, Interval: 10 * time.Second, IdleAges: told, Processes: procs},
 			},
@@ -163,6 +167,21 @@ func TestCommMatchesTheWholeName(t *testing.T) {
 		if got := c.Memcgs[0].Processes.Comm.MatchString(comm); got != want {
 			t.Errorf("%q matches: %v, want %v", comm, got, want)
 		}
+	}
+}
+
+func TestCheckAddresses(t *testing.T) {
+	c, err := parseFile(t, "testdata/full.good.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "memcgs[2].regions: 0x7f0000000000-0x7f0040000000 (of /kubepods.slice/**) is a range of addresses, start with --flag to allow that or write the mapping's name"
+	if err := c.CheckAddresses("--flag"); err == nil || err.Error() != want {
+		t.Errorf("with a range: %v, want %s", err, want)
+	}
+	c.Memcgs[2].Regions.Ranges = nil
+	if err := c.CheckAddresses("--flag"); err != nil {
+		t.Errorf("without: %v", err)
 	}
 }
 
@@ -211,7 +230,7 @@ func TestExample(t *testing.T) {
 	}
 
 	// With every commented-out example switched on it parses as well.
-	on := regexp.MustCompile(`(?m)^  # ((?:- path|  aging|  processes): .*)$`).ReplaceAll(data, []byte("  $1"))
+	on := regexp.MustCompile(`(?m)^  # ((?:- path|  aging|  processes|  regions|  address_bands): .*)$`).ReplaceAll(data, []byte("  $1"))
 	all, err := config.Parse(file, on)
 	if err != nil {
 		t.Fatalf("with the commented-out parts: %v", err)

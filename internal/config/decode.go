@@ -32,6 +32,7 @@ type decoder struct {
 	source   int // the line of that key, 0 without it
 	// idleAges are the lines of heat.idle_ages, where the file has them.
 	idleAges []int
+	never    int // the line of heat.never_accessed.windows, 0 without it
 }
 
 type problem struct {

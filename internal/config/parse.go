@@ -123,6 +123,13 @@ func (d *decoder) schema(c *Config) []field {
 			{name: "region_buckets", decode: d.bounds(&c.Heat.RegionBuckets)},
 			{name: "idle_ages", decode: d.ages(&c.Heat.IdleAges)},
 			{name: "average", decode: d.durationOf(&c.Heat.Average, MinInterval, maxAverage)},
+			{name: "never_accessed", sub: []field{
+				{name: "windows", decode: func(n *yaml.Node, key string) {
+					d.never = n.Line
+					d.wholeInt(&c.Heat.NeverAccessed.Windows, 1, MaxIdlePasses)(n, key)
+				}},
+				{name: "top", decode: d.wholeInt(&c.Heat.NeverAccessed.Top, 0, maxNeverTop)},
+			}},
 		}},
 		{name: "memcgs", required: true, decode: d.memcgs(&c.Memcgs)},
 		{name: "labels", sub: []field{
@@ -148,6 +155,8 @@ func (d *decoder) memcgSchema(m *Memcg) []field {
 		{name: "aging", sub: []field{
 			{name: "interval", decode: d.interval(&m.Interval)},
 		}},
+		{name: "regions", decode: d.regions(&m.Regions)},
+		{name: "address_bands", decode: d.wholeInt(&m.AddressBands, 0, MaxAddressBands)},
 	}
 }
 
@@ -182,6 +191,10 @@ func (d *decoder) memcgs(dst *[]Memcg) decodeFunc {
 func (d *decoder) finish(c *Config) {
 	if c.Source == "replay" && c.Replay.File == "" {
 		d.errorf(d.source, "replay.file", "is missing, with source replay it says which recording to play")
+	}
+	if n, most := c.Heat.NeverAccessed.Windows, MaxIdlePasses/c.Aging.PassesPerWindow; n > most {
+		d.errorf(d.never, "heat.never_accessed.windows", "%d windows of %d passes are more than the %d passes that can be told apart, write at most %d",
+			n, c.Aging.PassesPerWindow, MaxIdlePasses, most)
 	}
 	for i := range c.Memcgs {
 		if c.Memcgs[i].Interval == 0 {
