@@ -90,6 +90,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 	record.Flag("force", "Overwrite the file if it is there.").
 		BoolVar(&rc.force)
 
+	show := app.Command("top", "Show on this terminal which memory is hot, and which is cold, as an exporter that runs sees it.")
+	tp := topCommand{out: stdout}
+	tp.flags(show)
+
 	selected, err := app.Parse(args)
 	if err != nil {
 		complain(stderr, fmt.Errorf("%w, try --help", err))
@@ -106,8 +110,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		return exitOK
 	}
 	command := sv.run
-	if selected == record.FullCommand() {
+	switch selected {
+	case record.FullCommand():
 		command = rc.run
+	case show.FullCommand():
+		command = tp.run
 	}
 	if err := command(ctx, file, promslog.New(logging)); err != nil {
 		complain(stderr, err)
