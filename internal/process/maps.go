@@ -30,8 +30,8 @@ type VMA struct {
 // have the mapping.
 func (v *VMA) Shared() bool { return v.Perms[3] == 's' }
 
-// mapping returns it as the domain sees it.
-func (v *VMA) mapping() heat.Mapping {
+// Domain returns it as package heat sees it.
+func (v *VMA) Domain() heat.Mapping {
 	m := heat.Mapping{
 		Start: v.Start, End: v.End, Offset: v.Offset, Name: v.Name,
 		NoAccess: v.Perms[0] == '-' && v.Perms[1] == '-' && v.Perms[2] == '-',

@@ -134,7 +134,7 @@ func (r *Reader) readDir(ctx context.Context, dir string, res *heat.Residency) e
 		if v.kind() == areaSkip {
 			continue
 		}
-		res.Mappings = append(res.Mappings, v.mapping())
+		res.Mappings = append(res.Mappings, v.Domain())
 		if r.noScan && v.End-v.Start > MaxBlindBytes {
 			giants = append(giants, *v)
 			continue

@@ -97,6 +97,7 @@ func (g *group) params(maxRegions int) heat.Params {
 		LabelPID:        g.cfg.Labels.PID,
 		LabelComm:       g.cfg.Labels.Comm,
 		MaxRegions:      maxRegions,
+		AddressBands:    g.entry.AddressBands,
 	}
 	if p.Top == 0 { // the config's word for: merge all
 		p.MinResident = math.MaxUint64

@@ -58,7 +58,7 @@ func (s *Sampler) observe(ctx context.Context, g *group, src source.MappingSourc
 		if ctx.Err() != nil {
 			break
 		}
-		w, err := src.Observe(p)
+		w, err := src.Observe(p, &g.entry.Regions)
 		switch {
 		case err == nil:
 			windows[p.TGID] = w

@@ -36,7 +36,7 @@ func (m *mappings) Age(context.Context, source.Request) (source.Outcome, error) 
 	panic("a memcg was aged")
 }
 
-func (m *mappings) Observe(id heat.Process) (*heat.MappingWindow, error) {
+func (m *mappings) Observe(id heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.procs[id.TGID]

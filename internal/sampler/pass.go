@@ -341,8 +341,9 @@ func (s *Sampler) verify(g *group, procs []heat.Process) {
 	}
 }
 
-// readResidency reads what the processes have in memory. It comes before the
-// pass that ends a window; see heat.Tracker.
+// readResidency reads what the processes have in memory, as far as the config
+// wants it looked at: for the source, too, there is nothing else. It comes before
+// the pass that ends a window; see heat.Tracker.
 func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Process) map[int]*heat.Residency {
 	start := threadTime()
 	defer func() { s.cpu.add("residency", threadTime()-start) }()
@@ -352,6 +353,7 @@ func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Proc
 		err := s.deps.Processes.Residency(ctx, p.TGID, res)
 		switch {
 		case err == nil:
+			res.Select(&g.entry.Regions)
 			all[p.TGID] = res
 		case errors.Is(err, process.ErrGone), errors.Is(err, process.ErrNoMemory), ctx.Err() != nil:
 		default:

@@ -509,7 +509,7 @@ func (mappedCity) Info() heat.SourceInfo {
 }
 func (mappedCity) SkipReasons() []string { return []string{"reclaim"} }
 
-func (m mappedCity) Observe(p heat.Process) (*heat.MappingWindow, error) {
+func (m mappedCity) Observe(p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch q := m.procs[p.TGID]; {

@@ -441,9 +441,10 @@ type mappingRecorder struct {
 // SkipReasons implements MappingSource.
 func (r *mappingRecorder) SkipReasons() []string { return r.src.SkipReasons() }
 
-// Observe implements MappingSource.
-func (r *mappingRecorder) Observe(p heat.Process) (*heat.MappingWindow, error) {
-	w, err := r.src.Observe(p)
+// Observe implements MappingSource. It selects nothing: what is left out is not in
+// the recording, and nobody looks at what the sampler makes of it.
+func (r *mappingRecorder) Observe(p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
+	w, err := r.src.Observe(p, &heat.Selection{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.begin()

@@ -114,13 +114,13 @@ func (r *Referenced) SkipReasons() []string {
 }
 
 // Observe implements MappingSource.
-func (r *Referenced) Observe(p heat.Process) (*heat.MappingWindow, error) {
+func (r *Referenced) Observe(p heat.Process, s *heat.Selection) (*heat.MappingWindow, error) {
 	reader := r.readers.Get().(*process.MappingReader)
 	defer r.readers.Put(reader)
 	o := r.lookup(p.ProcessID)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	w, err := r.observe(reader, o, r.shares(o))
+	w, err := r.observe(reader, o, s, r.shares(o))
 	if err != nil {
 		r.mu.Lock()
 		r.forget(p.TGID)
@@ -133,7 +133,7 @@ func (r *Referenced) Observe(p heat.Process) (*heat.MappingWindow, error) {
 // observe ends the window of a process and begins the next. An access between
 // the reading and the clearing of its page is lost, so as little as can be is
 // done between the two; how far reclaim has come has to be known for both.
-func (r *Referenced) observe(reader *process.MappingReader, o *observed, shares bool) (*heat.MappingWindow, error) {
+func (r *Referenced) observe(reader *process.MappingReader, o *observed, s *heat.Selection, shares bool) (*heat.MappingWindow, error) {
 	tgid := o.id.TGID
 	walkers := len(otherWalkers(r.sysRoot)) > 0
 	maps, err := reader.Read(tgid)
@@ -153,7 +153,7 @@ func (r *Referenced) observe(reader *process.MappingReader, o *observed, shares 
 		return nil, err
 	}
 	j := judge{
-		before: o.maps, walkers: walkers || o.walkers, guest: runsGuest(maps),
+		selection: *s, before: o.maps, walkers: walkers || o.walkers, guest: runsGuest(maps),
 		lost: r.reclaim.lost(o.reclaimed, reclaimed),
 	}
 	w := j.window(maps)

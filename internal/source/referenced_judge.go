@@ -11,6 +11,8 @@ import (
 // cleared at the first, what of them is hot and what is cold. What it cannot
 // tell is unobserved.
 type judge struct {
+	// selection says which mappings count.
+	selection heat.Selection
 	// before are the mappings as they were when the window began, in address
 	// order.
 	before []wasMapped
@@ -54,6 +56,10 @@ func (j *judge) window(maps []process.Mapping) *heat.MappingWindow {
 		// What is swapped out of shared memory is no process's.
 		if m.FileType != heat.Shmem || !m.Shared() {
 			w.SwappedBytes += m.Swap
+		}
+		if domain := m.Domain(); !j.selection.Touches(&domain) {
+			excludeMapping(w, m)
+			continue
 		}
 		for first < len(j.before) && j.before[first].end <= m.Start {
 			first++
@@ -136,17 +142,32 @@ func residentBefore(m *process.Mapping, before []wasMapped) (rss, swap uint64) {
 // two types it is not known which are hot: each type has for certain what the
 // other has no room for.
 func addMapping(w *heat.MappingWindow, m *process.Mapping, hot, cold uint64) {
-	rest := m.Rss - m.Anonymous
-	add := func(typ heat.Type, resident, other uint64) {
-		if resident == 0 {
-			return
-		}
+	eachType(m, func(typ heat.Type, resident, other uint64) {
 		h, c := hot-min(hot, other), cold-min(cold, other)
 		w.AddArea(heat.Area{Node: int(m.Node), Type: typ, Hot: h, Cold: c, Unobserved: resident - h - c, Resident: resident})
+	})
+}
+
+// excludeMapping leaves a mapping out, and says so.
+func excludeMapping(w *heat.MappingWindow, m *process.Mapping) {
+	eachType(m, func(typ heat.Type, resident, _ uint64) {
+		w.Excluded = heat.Exclude(w.Excluded, int(m.Node), typ, resident)
+	})
+}
+
+// eachType calls f with what is resident of each type of a mapping's pages. Other
+// is how many bytes else there are that what was seen hot or cold of the mapping may
+// have been.
+func eachType(m *process.Mapping, f func(typ heat.Type, resident, other uint64)) {
+	some := func(typ heat.Type, resident, other uint64) {
+		if resident > 0 {
+			f(typ, resident, other)
+		}
 	}
-	add(heat.Anon, m.Anonymous, rest)
-	add(m.FileType, rest, m.Anonymous)
+	rest := m.Rss - m.Anonymous
+	some(heat.Anon, m.Anonymous, rest)
+	some(m.FileType, rest, m.Anonymous)
 	// Hugetlb pages have accessed bits, but clear_refs passes them over.
-	add(heat.Anon, m.PrivateHugetlb, math.MaxUint64)
-	add(heat.File, m.SharedHugetlb, math.MaxUint64)
+	some(heat.Anon, m.PrivateHugetlb, math.MaxUint64)
+	some(heat.File, m.SharedHugetlb, math.MaxUint64)
 }

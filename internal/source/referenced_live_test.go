@@ -246,7 +246,7 @@ func TestObserveAProcess(t *testing.T) {
 	var hot, cold, unobserved [3]uint64
 	for i := range hot {
 		begin := time.Now()
-		win, err := r.Observe(p)
+		win, err := r.Observe(p, &heat.Selection{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -113,6 +113,11 @@ func TestJudge(t *testing.T) {
 		{"numbers that cannot be",
 			[]process.Mapping{anon(16, 32, 20, 0)}, []process.Mapping{with(anon(16, 32, 10, 50), func(m *process.Mapping) { m.Anonymous = 99 * pg; m.SharedRss = 99 * pg })},
 			judge{walkers: true}, []area{{0, heat.Anon, 10, 0, 0, 10}}, nil},
+		{"what is not selected is left out",
+			[]process.Mapping{anon(16, 32, 20, 0), file(64, 32, 20, 0), anon(128, 8, 8, 0)},
+			[]process.Mapping{anon(16, 32, 20, 5), file(64, 32, 20, 5), anon(128, 8, 8, 1)},
+			judge{selection: heat.Selection{Names: []string{"/srv/*"}, Ranges: []heat.Range{{Start: 130 * pg, End: 131 * pg}}}},
+			[]area{{0, heat.File, 5, 15, 0, 20}, {0, heat.Anon, 1, 7, 0, 8}}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			j := tc.judge
@@ -129,6 +134,21 @@ func TestJudge(t *testing.T) {
 				t.Errorf("skips (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestJudgeSaysWhatIsLeftOut(t *testing.T) {
+	maps := []process.Mapping{
+		anon(16, 32, 20, 5), file(64, 32, 20, 5), with(file(128, 32, 20, 5), func(m *process.Mapping) {
+			m.Anonymous, m.SharedHugetlb, m.Node, m.FileType = 4*pg, 512*pg, 1, heat.Shmem
+		}),
+	}
+	j := judge{selection: heat.Selection{Names: []string{"/none"}}}
+	w := j.window(maps)
+	want := []heat.Excluded{{Node: 0, Type: heat.Anon, Bytes: 20 * pg}, {Node: 0, Type: heat.File, Bytes: 20 * pg},
+		{Node: 1, Type: heat.Anon, Bytes: 4 * pg}, {Node: 1, Type: heat.Shmem, Bytes: 16 * pg}, {Node: 1, Type: heat.File, Bytes: 512 * pg}}
+	if diff := cmp.Diff(want, w.Excluded); diff != "" || len(w.Areas) > 0 {
+		t.Errorf("areas %v, excluded (-want +got):\n%s", w.Areas, diff)
 	}
 }
 
@@ -413,7 +433,7 @@ func proc(tgid int, image uint64) heat.Process {
 // observe returns hot, cold and unobserved kB.
 func observe(t *testing.T, r *Referenced, p heat.Process) [3]uint64 {
 	t.Helper()
-	w, err := r.Observe(p)
+	w, err := r.Observe(p, &heat.Selection{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -455,7 +475,7 @@ func TestObserve(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(f.dir, "7")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Observe(p); !errors.Is(err, process.ErrGone) {
+	if _, err := r.Observe(p, &heat.Selection{}); !errors.Is(err, process.ErrGone) {
 		t.Errorf("after its end: %v", err)
 	}
 	if len(r.procs) != 0 || len(r.images) != 0 {
@@ -481,7 +501,7 @@ func TestAnAddressSpaceIsClearedForOneProcessOnly(t *testing.T) {
 	if !f.cleared(9) {
 		t.Error("a process with a copy of the address space was not cleared")
 	}
-	w, err := r.Observe(proc(8, 1))
+	w, err := r.Observe(proc(8, 1), &heat.Selection{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -599,8 +599,9 @@ type mappingReplay struct{ *Replay }
 // SkipReasons implements MappingSource.
 func (r mappingReplay) SkipReasons() []string { return r.header.SkipReasons }
 
-// Observe implements MappingSource.
-func (r mappingReplay) Observe(p heat.Process) (*heat.MappingWindow, error) {
+// Observe implements MappingSource. A recording does not tell mappings apart, so
+// there is nothing to be selected; see CheckSelection.
+func (r mappingReplay) Observe(p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
 	m, err := r.memoryOf(p.TGID)
 	if err != nil {
 		return nil, err
