@@ -95,7 +95,27 @@ type Area struct {
 	// page.
 	HeatRatio float64
 	HeatKnown bool
+	// Never are the resident bytes that have been watched for at least
+	// Params.NeverWindows windows and have never been found young, by mapping:
+	// most bytes first, then by name.
+	Never []MappingBytes
 }
+
+// MappingBytes is bytes of the mappings of one name.
+type MappingBytes struct {
+	// Mapping is a Mapping's Name, UnknownMapping or OtherMappings.
+	Mapping string
+	Bytes   uint64
+}
+
+// Values of MappingBytes.Mapping that name no mapping. None can have such a name:
+// those of the kernel's are paths or a word for a file, or in brackets.
+const (
+	// UnknownMapping is the memory that no mapping was listed for.
+	UnknownMapping = "[unknown]"
+	// OtherMappings are those beyond Params.NeverTop.
+	OtherMappings = "other"
+)
 
 // A Histogram counts observations, cumulative over time but not over buckets.
 type Histogram struct {

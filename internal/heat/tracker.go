@@ -45,6 +45,13 @@ type Params struct {
 	MaxRegions int
 	// AddressBands is how many Series.Bands there are to be; 0 means none.
 	AddressBands int
+	// NeverWindows is for how many windows a page must have been watched, and
+	// not found young in any of them nor missed, to count in Area.Never: as many
+	// as have MaxIdlePasses passes at most. NeverTop is how many mappings of a
+	// series are named there, those with most bytes; the others are merged.
+	// There is no Area.Never if either is 0, or for processes of which residency
+	// does not tell the mappings.
+	NeverWindows, NeverTop int
 }
 
 // A Tracker holds what is known of the processes of one memcg. It is not safe
@@ -150,6 +157,12 @@ func (t *Tracker) SetParams(p Params) error {
 	}
 	if p.AddressBands < 0 {
 		return fmt.Errorf("address bands: %d is below 0", p.AddressBands)
+	}
+	if p.NeverTop < 0 {
+		return fmt.Errorf("never accessed: the top %d mappings are fewer than 0", p.NeverTop)
+	}
+	if most := MaxIdlePasses / p.PassesPerWindow; p.NeverWindows < 0 || p.NeverWindows > most {
+		return fmt.Errorf("never accessed: %d windows of %d passes are not in 0..%d", p.NeverWindows, p.PassesPerWindow, most)
 	}
 	if len(p.IdleAges) > MaxIdleAges {
 		return fmt.Errorf("idle ages: %d are more than %d", len(p.IdleAges), MaxIdleAges)
