@@ -91,7 +91,7 @@ func fakeSystem(m *fakeMonitor, reports ...preflight.Report) system {
 			}
 			return out
 		},
-		open: func(*config.Config, *slog.Logger) (monitor, error) {
+		open: func(*config.Config, follower, *slog.Logger) (monitor, error) {
 			if m == nil {
 				return nil, errors.New("no source works here:\nsource hooks: BTF: none; to repair: boot another kernel")
 			}

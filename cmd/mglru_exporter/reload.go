@@ -10,6 +10,7 @@ import (
 
 	"mglru_exporter/collector"
 	"mglru_exporter/internal/config"
+	"mglru_exporter/internal/heatmap"
 )
 
 // A reloader reads the configuration again while the exporter runs. Whoever asks
@@ -20,6 +21,7 @@ type reloader struct {
 	started   *config.Config // what the exporter was started with
 	collector *collector.Collector
 	state     *collector.ConfigReload
+	history   *heatmap.History
 	monitor   monitor
 
 	mu sync.Mutex // lets one reload run at a time
@@ -53,6 +55,7 @@ func (r *reloader) swap() (*config.Config, error) {
 		return nil, err
 	}
 	r.collector.Set(seriesOptions(cfg))
+	r.history.SetLimit(int(cfg.Limits.MaxHeatmapBytes))
 	return cfg, nil
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"mglru_exporter/collector"
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/heatmap"
 	"mglru_exporter/internal/web"
 )
 
@@ -28,6 +29,7 @@ type serveCommand struct {
 	web               *toolkit.FlagConfig
 	telemetryPath     string
 	noExporterMetrics bool
+	exposeAddresses   bool
 	maxRequests       int
 }
 
@@ -53,6 +55,13 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	}
 	r.state.Succeeded(time.Now())
 	reg := s.registry(r.collector, r.state)
+	history := heatmap.New(int(cfg.Limits.MaxHeatmapBytes))
+	r.history = history
+	served := web.NewAPI(web.APIOptions{
+		Snapshot:        func() *heat.Snapshot { return mon.Snapshot() },
+		History:         history,
+		ExposeAddresses: s.exposeAddresses,
+	})
 	server, err := web.New(web.Options{
 		Flags:         s.web,
 		TelemetryPath: s.telemetryPath,
@@ -61,6 +70,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		Instrument:    !s.noExporterMetrics,
 		Ready:         func() error { return mon.Ready() },
 		Reload:        r.reload,
+		API:           served,
 		Version:       version.Info(),
 		Log:           log,
 	})
@@ -70,7 +80,8 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 
 	log.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	log.Info("Read the configuration", "file", file.name, "memcgs", len(cfg.Memcgs), "requested_source", cfg.Source)
-	if mon, err = s.sys.open(cfg, log); err != nil {
+	watch := follower{window: history.Add, ended: func(memcg string, _ error) { served.Ended(memcg) }}
+	if mon, err = s.sys.open(cfg, watch, log); err != nil {
 		return err
 	}
 	r.monitor = mon

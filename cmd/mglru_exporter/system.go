@@ -33,10 +33,16 @@ type system struct {
 	// preflight reports on the source of that name, on all for "auto".
 	preflight func(source string) []preflight.Report
 	// open makes the source ready to be run.
-	open func(*config.Config, *slog.Logger) (monitor, error)
+	open func(*config.Config, follower, *slog.Logger) (monitor, error)
 	// parts are what open makes its monitor of, for those who come between. A
 	// replay has none.
 	parts func(*config.Config, *slog.Logger) (source.Source, sampler.Deps, error)
+}
+
+// A follower is told what a monitor sees, as sampler.Deps.Window and Ended are.
+type follower struct {
+	window func(memcg string, w *heat.ProcessWindow)
+	ended  func(memcg string, err error)
 }
 
 // host is the machine we run on.
@@ -44,14 +50,15 @@ func host() system {
 	return system{preflight: source.Preflight, open: openHost, parts: hostParts}
 }
 
-func openHost(cfg *config.Config, log *slog.Logger) (monitor, error) {
+func openHost(cfg *config.Config, f follower, log *slog.Logger) (monitor, error) {
 	if cfg.Source == "replay" {
-		return openReplay(cfg, log)
+		return openReplay(cfg, f, log)
 	}
 	src, deps, err := hostParts(cfg, log)
 	if err != nil {
 		return nil, err
 	}
+	deps.Window, deps.Ended = f.window, f.ended
 	s, err := sampler.New(cfg, src, deps)
 	if err != nil {
 		return nil, errors.Join(err, src.Close())
@@ -60,7 +67,7 @@ func openHost(cfg *config.Config, log *slog.Logger) (monitor, error) {
 }
 
 // openReplay makes a monitor of a recording. It needs nothing of this machine.
-func openReplay(cfg *config.Config, log *slog.Logger) (monitor, error) {
+func openReplay(cfg *config.Config, f follower, log *slog.Logger) (monitor, error) {
 	r, err := source.OpenReplay(cfg.Replay.File, cfg.Replay.Speed, log)
 	if err != nil {
 		return nil, err
@@ -75,6 +82,8 @@ func openReplay(cfg *config.Config, log *slog.Logger) (monitor, error) {
 		SkipReasons: h.SkipReasons,
 		Now:         r.Now,
 		Script:      r,
+		Window:      f.window,
+		Ended:       f.ended,
 		Log:         log,
 	})
 	if err != nil {

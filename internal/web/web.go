@@ -1,5 +1,5 @@
 // Package web is the exporter's HTTP server: metrics, health, readiness, a landing
-// page that leads to them, and reloading.
+// page that leads to them, reloading, and the JSON API.
 package web
 
 import (
@@ -48,6 +48,9 @@ type Options struct {
 	// Reload reads the configuration again, and returns why the one before stays
 	// in use. It may be called by several requests at the same time.
 	Reload func() error
+	// API answers what is asked under /api/; not nil. The server closes it when it
+	// stops.
+	API *API
 	// Version is shown on the landing page.
 	Version string
 	// Log must not be nil.
@@ -92,6 +95,7 @@ func New(o Options) (*Server, error) {
 	// The pattern "GET /" would take what is not a POST from the mux.
 	root := http.NewServeMux()
 	root.Handle("/", mux)
+	root.Handle(apiPrefix, o.API)
 	root.HandleFunc(reloadPath, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
@@ -104,15 +108,13 @@ func New(o Options) (*Server, error) {
 		}
 		answer(w, http.StatusOK, "reloaded")
 	})
-	return &Server{
-		http: &http.Server{
-			Handler:           root,
-			ReadHeaderTimeout: headerTimeout,
-			ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
-		},
-		flags: o.Flags,
-		log:   o.Log,
-	}, nil
+	server := &http.Server{
+		Handler:           root,
+		ReadHeaderTimeout: headerTimeout,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+	}
+	server.RegisterOnShutdown(o.API.Close) // or its streams would not end
+	return &Server{http: server, flags: o.Flags, log: o.Log}, nil
 }
 
 // Handler returns what the server serves, before TLS and authentication.
@@ -193,6 +195,8 @@ func checkTelemetryPath(p string) error {
 		return fmt.Errorf("telemetry path %q is not in its shortest form, %q", p, path.Clean(p))
 	case p == "/-" || strings.HasPrefix(p, "/-/"):
 		return fmt.Errorf("telemetry path %q is under /-/, which is for health, readiness and reloading", p)
+	case strings.HasPrefix(p+"/", apiPrefix):
+		return fmt.Errorf("telemetry path %q is under %s, which is for the API", p, apiPrefix)
 	case strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`{}?#%"<>`, r) }):
 		return fmt.Errorf("telemetry path %q has a character that has a meaning of its own in URLs", p)
 	}

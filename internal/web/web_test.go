@@ -22,6 +22,8 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/bcrypt"
 
+	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/heatmap"
 	"mglru_exporter/internal/web"
 )
 
@@ -37,6 +39,7 @@ func options() web.Options {
 		TelemetryPath: "/metrics",
 		Registry:      prometheus.NewRegistry(),
 		Ready:         func() error { return nil },
+		API:           web.NewAPI(web.APIOptions{Snapshot: func() *heat.Snapshot { return &heat.Snapshot{} }, History: heatmap.New(0)}),
 		Reload:        func() error { return nil },
 		Version:       "1.2.3",
 		Log:           slog.New(slog.DiscardHandler),
@@ -219,7 +222,7 @@ func TestTooManyRequestsAreTurnedAway(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
-	for _, p := range []string{"", "metrics", "/metrics/", "/a//b", "/-/ready", "/-", "/{x}", "/a b", "/a\n", "/ü", "/a?b"} {
+	for _, p := range []string{"", "metrics", "/metrics/", "/a//b", "/-/ready", "/-", "/api", "/api/v1/events", "/{x}", "/a b", "/a\n", "/ü", "/a?b"} {
 		o := options()
 		o.TelemetryPath = p
 		if _, err := web.New(o); err == nil || !strings.Contains(err.Error(), "telemetry path") {
