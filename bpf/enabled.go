@@ -3,8 +3,12 @@ package bpf
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
 )
 
 // EnabledPath is where MGLRU's switches are.
@@ -33,37 +37,93 @@ func Enabled() (uint64, error) {
 	return v, nil
 }
 
-// enable sets a bit and returns what takes it back, if this call has set it. An
-// exporter that is killed leaves the bit on, which costs a little and does no
-// other harm.
-func enable(bit uint64) (restore func(), err error) {
+// enable sets a bit.
+func enable(bit uint64) error {
 	old, err := Enabled()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if old&EnabledCore == 0 {
-		return nil, fmt.Errorf("MGLRU is disabled: echo 0x7 > %s", EnabledPath)
+		return fmt.Errorf("MGLRU is disabled: echo 0x7 > %s", EnabledPath)
 	}
 	if old&bit != 0 {
-		return nil, nil
+		return nil
 	}
 	if err := writeEnabled(old | bit); err != nil {
-		return nil, fmt.Errorf("%w; set it beforehand: echo %#x > %s", err, old|bit, EnabledPath)
+		return fmt.Errorf("%w; set it beforehand: echo %#x > %s", err, old|bit, EnabledPath)
 	}
 	now, err := Enabled()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if now&bit == 0 {
-		return nil, fmt.Errorf("%s reads %#x after %#x was written: the kernel does not know this bit", EnabledPath, now, old|bit)
+		return fmt.Errorf("%s reads %#x after %#x was written: the kernel does not know this bit", EnabledPath, now, old|bit)
 	}
-	return func() {
-		if now, err := Enabled(); err == nil {
-			_ = writeEnabled(now &^ bit) // a switch left on is mere cost
-		}
-	}, nil
+	return nil
 }
 
 func writeEnabled(v uint64) error {
 	return os.WriteFile(EnabledPath, []byte(fmt.Sprintf("%#04x", v)), 0)
+}
+
+// probes has, for each of our bits, the BTF ids of the functions behind it.
+type probes map[uint64][]btf.TypeID
+
+func findProbes(kernel *btf.Spec) probes {
+	p := probes{}
+	for bit, names := range map[uint64][]string{
+		EnabledPageProbes:  {"mglru_pte_probe", "mglru_pmd_probe"},
+		EnabledRegionProbe: {"mglru_region_probe"},
+	} {
+		for _, name := range names {
+			var f *btf.Func
+			if kernel.TypeByName(name, &f) != nil {
+				continue // this kernel does not have it
+			}
+			if id, err := kernel.TypeID(f); err == nil {
+				p[bit] = append(p[bit], id)
+			}
+		}
+	}
+	return p
+}
+
+// disable clears the bits of probes to which no BPF program is attached, ours
+// being gone: also what one that was killed has left on. A bit is mere cost where
+// nobody watches, so an error leaves all as it is.
+//
+// Somebody who attaches while we look finds out: the probes are off as their pass
+// begins, or ends, and Hooks counts that one as failed. A program that is attached
+// as a kprobe is not looked for; the bit is not documented for that.
+func (p probes) disable() error {
+	used := map[btf.TypeID]bool{}
+	links := new(link.Iterator)
+	defer links.Close()
+	for links.Next() {
+		info, err := links.Link.Info()
+		if err != nil {
+			return fmt.Errorf("look at BPF link %d: %w", links.ID, err)
+		}
+		// A target in a program or module may have the same id: then a bit is left on.
+		if t := info.Tracing(); t != nil {
+			used[t.TargetBtfId] = true
+		}
+	}
+	if err := links.Err(); err != nil {
+		return fmt.Errorf("list BPF links: %w", err)
+	}
+	old, err := Enabled()
+	if err != nil {
+		return err
+	}
+	now := old
+	for bit, ids := range p {
+		if !slices.ContainsFunc(ids, func(id btf.TypeID) bool { return used[id] }) {
+			now &^= bit
+		}
+	}
+	if now == old {
+		return nil
+	}
+	return writeEnabled(now)
 }

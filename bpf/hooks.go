@@ -28,7 +28,7 @@ type Hooks struct {
 	harvest
 	perPage bool
 	bit     uint64 // of EnabledPath, that the probes in use are behind
-	restore func()
+	probes  probes
 }
 
 // OpenHooks loads and attaches the programs. From then on sink is called, from
@@ -70,8 +70,8 @@ func (h *Hooks) open(opts HooksOptions) error {
 	if err := h.load(spec, opts.RingBytes, programs); err != nil {
 		return err
 	}
-	h.restore, err = enable(h.bit)
-	return err
+	h.probes = findProbes(kernel)
+	return enable(h.bit)
 }
 
 // PerPage tells whether the per-page hooks are in use.
@@ -133,11 +133,12 @@ func (h *Hooks) probesOn() error {
 	return ErrProbesOff
 }
 
-// Close detaches everything and waits for the reader; the sink is not called
-// after it returns.
+// Close detaches everything, switches off the probes that nobody uses any more,
+// and waits for the reader; the sink is not called after it returns.
 func (h *Hooks) Close() error {
-	if h.restore != nil {
-		h.restore()
+	err := h.close()
+	if err := h.probes.disable(); err != nil { // a switch left on is mere cost
+		h.log.Debug("Leaving the probes switched on", "err", err)
 	}
-	return h.close()
+	return err
 }

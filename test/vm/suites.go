@@ -33,8 +33,8 @@ var (
 		Package: "test/vm/guest", Tags: "guest", As: "stock", Env: []string{"MGLRU_SOURCE=stock"}, Timeout: 10 * time.Minute,
 		// Of the hooks alone, or of the command whatever its source.
 		Skip: []string{
-			"TestProbesSwitchedOff", "TestContainer", "TestCapabilitiesOfFiles", "TestServe",
-			"TestKilledLeavesNothingAttached", "TestRefusals", "TestMemcgThatComesLater", "TestHooksAndStockAgree", "TestDAMONMakesNothingCold",
+			"TestProbesSwitchedOff", "TestProbesOfOthersStayOn", "TestContainer", "TestCapabilitiesOfFiles", "TestServe",
+			"TestRefusals", "TestMemcgThatComesLater", "TestHooksAndStockAgree", "TestDAMONMakesNothingCold",
 			"TestWorkload", "TestWorkloadLedger", "TestWorkloadLife",
 		},
 	}

@@ -18,7 +18,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -47,6 +46,17 @@ memcgs:
 // startExporter starts the command and waits until it is ready.
 func startExporter(t testing.TB, config string, args ...string) *exporter {
 	t.Helper()
+	e := launchExporter(t, config, args...)
+	e.wait(t, "ready", func() bool {
+		code, _ := e.get("/-/ready")
+		return code == http.StatusOK
+	})
+	return e
+}
+
+// launchExporter starts the command.
+func launchExporter(t testing.TB, config string, args ...string) *exporter {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -60,10 +70,6 @@ func startExporter(t testing.TB, config string, args ...string) *exporter {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.kill)
-	e.wait(t, "ready", func() bool {
-		code, _ := e.get("/-/ready")
-		return code == http.StatusOK
-	})
 	return e
 }
 
@@ -81,6 +87,12 @@ func (e *exporter) wait(t testing.TB, what string, cond func() bool) {
 			t.Fatalf("the exporter is not %s:\n%s", what, e.log)
 		}
 	}
+}
+
+// up tells whether it answers.
+func (e *exporter) up() bool {
+	code, _ := e.get("/-/healthy")
+	return code == http.StatusOK
 }
 
 func (e *exporter) get(path string) (code int, body string) {
@@ -158,48 +170,8 @@ func TestServe(t *testing.T) {
 	if got := attached(t); got != 0 {
 		t.Errorf("%d BPF links after the exporter has stopped", got)
 	}
-	if bits, err := bpf.Enabled(); err != nil || bits&(bpf.EnabledRegionProbe|bpf.EnabledPageProbes) != 0 {
-		t.Errorf("lru_gen/enabled is %#x, %v after the exporter has stopped, want its probe bits off", bits, err)
-	}
-}
-
-// TestKilledLeavesNothingAttached starts, kills and starts again.
-func TestKilledLeavesNothingAttached(t *testing.T) {
-	const memcgPath = "/test/kill9"
-	w := StartWorkload(t, memcgPath)
-	w.Map(t, Area{Name: "anon", Kind: Anon, Size: 8 * mib, Node: 0})
-	for i := range 5 {
-		e := startExporter(t, fmt.Sprintf(fastConfig, memcgPath))
-		if attached(t) == 0 {
-			t.Fatal("nothing is attached while the exporter runs: the test tests nothing")
-		}
-		e.kill()
-		// Links go with their file descriptors, programs after a grace period.
-		for deadline := time.Now().Add(30 * time.Second); attached(t) != 0; time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("round %d: %d BPF links are left", i, attached(t))
-			}
-		}
-	}
-}
-
-// attached counts the BPF links in the kernel.
-func attached(t testing.TB) int {
-	t.Helper()
-	const linkGetNextID = 31
-	n := 0
-	var attr struct{ start, next, flags uint32 }
-	for {
-		_, _, errno := unix.Syscall(unix.SYS_BPF, linkGetNextID, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-		switch errno {
-		case 0:
-			n++
-			attr.start = attr.next
-		case unix.ENOENT:
-			return n
-		default:
-			t.Fatalf("BPF_LINK_GET_NEXT_ID: %v", errno)
-		}
+	if probesOn(t) {
+		t.Error("the probes are on after the exporter has stopped")
 	}
 }
 
