@@ -93,14 +93,18 @@ func reload() *collector.ConfigReload {
 	return r
 }
 
+func heatmap() *collector.Heatmap {
+	return collector.NewHeatmap(func() (bytes, omitted int) { return 12345, 6 })
+}
+
 func TestExposition(t *testing.T) {
-	golden(t, "metrics.golden", exposition(t, collector.New(fixed(twoNodes()), all()), reload()))
+	golden(t, "metrics.golden", exposition(t, collector.New(fixed(twoNodes()), all()), reload(), heatmap()))
 }
 
 // TestFamilies holds every metric's name, type, labels and HELP, which are what
 // users build upon.
 func TestFamilies(t *testing.T) {
-	families := gather(t, collector.New(fixed(twoNodes()), all()), reload(), versioncollector.NewCollector("mglru"))
+	families := gather(t, collector.New(fixed(twoNodes()), all()), reload(), heatmap(), versioncollector.NewCollector("mglru"))
 	var b strings.Builder
 	for _, f := range families {
 		var labels []string
@@ -114,14 +118,14 @@ func TestFamilies(t *testing.T) {
 
 	described := make(chan *prometheus.Desc, 100)
 	collector.New(fixed(nil), all()).Describe(described)
-	if n := len(described) + 3; n != len(families) { // 2 of the reload, 1 of the build
+	if n := len(described) + 5; n != len(families) { // 2 of the reload, 2 of heatmaps, 1 of the build
 		t.Errorf("%d families are described, but the fixture shows %d: extend it", n, len(families))
 	}
 }
 
 func TestLint(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(collector.New(fixed(twoNodes()), all()), reload())
+	reg.MustRegister(collector.New(fixed(twoNodes()), all()), reload(), heatmap())
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil {
 		t.Fatal(err)

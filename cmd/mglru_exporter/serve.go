@@ -54,9 +54,12 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		state:     collector.NewConfigReload(),
 	}
 	r.state.Succeeded(time.Now())
-	reg := s.registry(r.collector, r.state)
 	history := heatmap.New(int(cfg.Limits.MaxHeatmapBytes))
 	r.history = history
+	reg := s.registry(r.collector, r.state, collector.NewHeatmap(func() (bytes, omitted int) {
+		s := history.Stats()
+		return s.Bytes, s.Omitted
+	}))
 	served := web.NewAPI(web.APIOptions{
 		Snapshot:        func() *heat.Snapshot { return mon.Snapshot() },
 		History:         history,

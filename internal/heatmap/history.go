@@ -302,9 +302,11 @@ func (p *process) regions() int {
 // bySize is a heap of processes, the largest first.
 type bySize []*process
 
-func (s bySize) Len() int           { return len(s) }
-func (s bySize) Less(i, j int) bool { return s[i].bytes > s[j].bytes }
-func (s bySize) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s bySize) Len() int { return len(s) }
+func (s bySize) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(s[j].bytes, s[i].bytes), cmp.Compare(s[i].id.TGID, s[j].id.TGID)) < 0
+}
+func (s bySize) Swap(i, j int) { s[i], s[j] = s[j], s[i] }
 
 // Push implements heap.Interface.
 func (s *bySize) Push(p any) { *s = append(*s, p.(*process)) }
