@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run demo build test test-unit test-vm fuzz bench bench-vm lint generate check-generated deps clean
+.PHONY: help run demo build test test-unit test-dashboards test-vm fuzz bench bench-vm lint generate check-generated deps clean
 
 export MGLRU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mglru_exporter
 export PATH := $(MGLRU_CACHE)/tools/go/bin:$(MGLRU_CACHE)/tools/bin:$(PATH)
@@ -38,11 +38,15 @@ demo: deps build ## boot a guest with the exporter and a workload, on 127.0.0.1:
 build: ## build bin/mglru_exporter, statically
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/mglru_exporter ./cmd/mglru_exporter
 
-test: deps lint check-generated test-unit fuzz test-vm ## everything: lint, generated files, unit tests, fuzzing, guest tests
+test: deps lint check-generated test-unit test-dashboards fuzz test-vm ## everything: lint, generated files, unit tests, dashboards, fuzzing, guest tests
 
 test-unit: ## unit tests with the race detector
 	@echo '== unit tests (those in the guest: make test-vm)'
 	@go test -race $(TESTFLAGS) ./...
+
+test-dashboards: deps ## every query of dashboards, rules and alerts, with a real Prometheus
+	@echo '== dashboards'
+	@cd dashboards/test && go mod tidy -diff && go vet ./... && go test -count 1 $(TESTFLAGS) ./...
 
 fuzz: ## fuzz each parser for FUZZTIME=3s, beginning with its seeds
 	@echo '== fuzzing'

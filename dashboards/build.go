@@ -19,8 +19,6 @@ const pluginVersion = "13.2.2"
 
 func prometheus() *datasource { return &datasource{Type: "prometheus", UID: "${datasource}"} }
 
-func ptr[T any](v T) *T { return &v }
-
 // newDashboard returns a dashboard of rows, with panels placed from left to
 // right in the order given.
 func newDashboard(uid, title, description string, variables []*variable, rows ...row) dashboard {
@@ -44,7 +42,7 @@ func newDashboard(uid, title, description string, variables []*variable, rows ..
 		d.Panels = append(d.Panels, p)
 	}
 	for _, r := range rows {
-		add(&panel{Type: "row", Title: r.title, Collapsed: ptr(false), Panels: &[]*panel{}, GridPos: gridPos{H: 1, W: 24, Y: y}})
+		add(&panel{Type: "row", Title: r.title, Collapsed: new(false), Panels: &[]*panel{}, GridPos: gridPos{H: 1, W: 24, Y: y}})
 		y++
 		x, high := 0, 0
 		for _, p := range r.panels {
@@ -82,7 +80,7 @@ func newPanel(kind, title, description, unit, empty string, w, h int, targets ..
 // lines returns a panel of lines over time, none of which is below 0.
 func lines(title, description, unit, empty string, w int, targets ...target) *panel {
 	p := newPanel("timeseries", title, description, unit, empty, w, 8, targets...)
-	p.FieldConfig.Defaults.Min = ptr(0.0)
+	p.FieldConfig.Defaults.Min = new(0.0)
 	p.FieldConfig.Defaults.Color = map[string]any{"mode": "palette-classic"}
 	p.FieldConfig.Defaults.Custom = map[string]any{
 		"drawStyle": "line", "fillOpacity": 0, "lineInterpolation": "linear", "lineWidth": 1, "showPoints": "never",
@@ -223,9 +221,16 @@ func over(legend, expr string) target {
 	return target{Datasource: prometheus(), EditorMode: "code", Expr: filtered(expr), Format: "time_series", LegendFormat: legend, Range: true}
 }
 
-// buckets returns a query of histogram buckets over time.
+// buckets returns a query of classic buckets over time.
 func buckets(expr string) target {
-	t := over("{{le}}", expr)
+	t := native(expr)
+	t.LegendFormat = "{{le}}"
+	return t
+}
+
+// native returns a query of native histograms over time.
+func native(expr string) target {
+	t := over("", expr)
 	t.Format = "heatmap"
 	return t
 }
@@ -279,7 +284,7 @@ func oneOf(kind, name, label, description, value string, values ...string) *vari
 		v.Options = append(v.Options, option{Selected: o == value, Text: o, Value: o})
 	}
 	if kind == "interval" {
-		v.Refresh, v.Auto, v.AutoCount, v.AutoMin = 2, ptr(false), 30, "10s"
+		v.Refresh, v.Auto, v.AutoCount, v.AutoMin = 2, new(false), 30, "10s"
 	}
 	return v
 }

@@ -63,7 +63,7 @@ func heatOverTime() []*panel {
 			buckets(`sum by (le) (increase(mglru_region_accesses_bucket{SERIES}[$__rate_interval]))`).perWindow()),
 		heatmap("Accesses per region (native histogram)", "The same from native histograms, with finer rows. Prometheus keeps them where it is told to: scrape_native_histograms (3.8 and later) or --enable-feature=native-histograms.",
 			"short", "short", "No native histograms: Prometheus must be told to scrape them, and the source must see pages", 12,
-			buckets(`sum(increase(mglru_region_accesses{SERIES}[$__rate_interval]))`).perWindow()),
+			native(`sum(increase(mglru_region_accesses{SERIES}[$__rate_interval]))`).perWindow()),
 		lines("Cold share by memcg", "Share of the resident bytes of a memcg's processes that was cold in the last window. What is unobserved is not in it.", "percentunit", noHeat, 12,
 			over("{{instance}} {{memcg}}", `sum by (instance, memcg) (mglru_cold_bytes{SERIES}) / sum by (instance, memcg) (mglru_resident_bytes{SERIES})`),
 		).upTo(1),
