@@ -15,6 +15,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -213,12 +214,20 @@ func (tb *tab) drawn() {
 	tb.wait(fmt.Sprintf(`document.getElementById("map").getAttribute("aria-label").includes(%q)`, "until "+end))
 }
 
+// pixels reads a part of the map from a copy of it, as the map's own canvas would
+// be slower from then on.
+const pixels = `(l, t, r, b) => {
+	const c = document.getElementById("map"), copy = new OffscreenCanvas(c.width, c.height).getContext("2d", {willReadFrequently: true});
+	copy.drawImage(c, 0, 0);
+	const x = Math.ceil(l * c.width), y = Math.ceil(t * c.height);
+	return copy.getImageData(x, y, Math.floor(r * c.width) - x, Math.floor(b * c.height) - y).data;
+}`
+
 // picture is a short of the map's pixels: equal if all of them are.
 func (tb *tab) picture() string {
 	tb.Helper()
 	return eval[string](tb, `(async () => {
-		const c = document.getElementById("map");
-		const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+		const d = (`+pixels+`)(0, 0, 1, 1);
 		return btoa(String.fromCharCode(...new Uint8Array(await crypto.subtle.digest("SHA-256", d))));
 	})()`)
 }
@@ -231,9 +240,7 @@ type box struct{ left, top, right, bottom float64 }
 func (tb *tab) colours(b box) map[string]int {
 	tb.Helper()
 	return eval[map[string]int](tb, fmt.Sprintf(`(() => {
-		const c = document.getElementById("map"), [l, t, r, b] = [%f, %f, %f, %f];
-		const x = Math.ceil(l * c.width), y = Math.ceil(t * c.height);
-		const d = c.getContext("2d").getImageData(x, y, Math.floor(r * c.width) - x, Math.floor(b * c.height) - y).data;
+		const d = (`+pixels+`)(%f, %f, %f, %f);
 		const out = {};
 		for (let i = 0; i < d.length; i += 4) {
 			const k = d[i + 3] ? "#" + [0, 1, 2].map(j => d[i + j].toString(16).padStart(2, "0")).join("") : "";
@@ -241,6 +248,42 @@ func (tb *tab) colours(b box) map[string]int {
 		}
 		return out;
 	})()`, b.left, b.top, b.right, b.bottom))
+}
+
+// expect names what problems may have in them.
+func (tb *tab) expect(text string) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.expected = text
+}
+
+// at returns where a fraction of the map's width and height is on the screen.
+func (tb *tab) at(x, y float64) (left, top float64) {
+	tb.Helper()
+	r := eval[[]float64](tb, `(r => [r.left, r.top, r.width, r.height])(document.getElementById("map").getBoundingClientRect())`)
+	return r[0] + x*r[2], r[1] + y*r[3]
+}
+
+// point moves the pointer there.
+func (tb *tab) point(x, y float64) {
+	tb.Helper()
+	left, top := tb.at(x, y)
+	tb.run(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, left, top))
+}
+
+// drag drags from one height to another.
+func (tb *tab) drag(x, from, to float64) {
+	tb.Helper()
+	left, top := tb.at(x, from)
+	_, bottom := tb.at(x, to)
+	tb.run(chromedp.DragAndDropXY(left, top, left, bottom, 4))
+}
+
+// wheel turns the wheel, up where delta is negative.
+func (tb *tab) wheel(x, y, delta float64) {
+	tb.Helper()
+	left, top := tb.at(x, y)
+	call(tb, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseWheel, X: left, Y: top, DeltaX: 1e-3 /* 0 is left out, and missed */, DeltaY: delta})
 }
 
 // screenshot writes what the tab shows; go test -artifacts keeps it.

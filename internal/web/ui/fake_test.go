@@ -60,7 +60,8 @@ type fake struct {
 	mu          sync.Mutex
 	granularity string
 	procs       map[int]*proc
-	ended       int // windows
+	ended       int    // windows
+	broken      string // what is answered instead, with status 500
 	start       time.Time
 	events      map[chan api.Event]bool
 	asked       []string // the heatmaps, as path and query
@@ -99,16 +100,20 @@ func (f *fake) endWindow() {
 	}
 	for events := range f.events {
 		for memcg := range memcgs {
-			events <- api.Event{Memcg: memcg, WindowEnd: f.end(f.ended - 1)}
+			events <- f.event(memcg)
 		}
 	}
 }
 
-// exit removes a process.
-func (f *fake) exit(pid int) {
+func (f *fake) event(memcg string) api.Event {
+	return api.Event{Memcg: memcg, WindowEnd: f.end(f.ended - 1)}
+}
+
+// change changes the fake between two answers.
+func (f *fake) change(how func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.procs, pid)
+	how()
 }
 
 // heatmaps returns what was asked for since it was last called.
@@ -144,6 +149,10 @@ func (f *fake) process(p *proc) api.Process {
 func (f *fake) serveProcesses(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.broken != "" {
+		answer(w, http.StatusInternalServerError, api.Error{Error: f.broken})
+		return
+	}
 	q := r.URL.Query()
 	out := api.Processes{Source: "hooks", Granularity: f.granularity}
 	if f.granularity == "mapping" {
@@ -171,6 +180,10 @@ func (f *fake) serveHeatmap(w http.ResponseWriter, r *http.Request) {
 	f.asked = append(f.asked, r.URL.String())
 	pid, _ := strconv.Atoi(r.PathValue("pid"))
 	p := f.procs[pid]
+	if f.broken != "" {
+		answer(w, http.StatusInternalServerError, api.Error{Error: f.broken})
+		return
+	}
 	if p == nil {
 		answer(w, http.StatusNotFound, api.Error{Error: fmt.Sprintf("no process %d has series of its own", pid)})
 		return

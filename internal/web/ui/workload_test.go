@@ -17,8 +17,8 @@ func memcached() *proc {
 			{"/usr/lib/x86_64-linux-gnu/libc.so.6", 6}, {"[stack]", 2},
 		},
 		cell: func(r, w int) cell {
-			// Up from the bottom, from 0, as a sawtooth of the hash of both.
-			noise := float64((r*7919+w*104729)%997) / 997
+			// From 0 to 1, of no pattern, and the same each time.
+			noise := math.Mod(math.Abs(math.Sin(float64(r)*12.9898+float64(w)*78.233)*43758.5453), 1)
 			at := float64(r-slab-heap) / values
 			switch {
 			case r < slab:
@@ -40,7 +40,7 @@ func memcached() *proc {
 			case at > filled:
 				return cell{}
 			case w == touched:
-				return unseen(share(1, 512, 512, node, 0), 512)
+				return unseen(share(1, 512, 512, node, 0), 300)
 			case w < 15:
 				return share(0, 512, 512, node, float64(w-touched)*window.Seconds())
 			}

@@ -23,7 +23,7 @@ function scale(...stops) {
   });
 }
 
-export const heatScale = scale("#27448f", "#5b43a3", "#8f3f9b", "#c24482", "#e35f58", "#f58a3c", "#fdb545", "#fde36a");
+export const heatScale = scale("#223b80", "#57409f", "#8f3f9b", "#c24482", "#e35f58", "#f58a3c", "#fdb545", "#fde36a");
 export const idleScale = scale("#f4e34a", "#8fd34d", "#2fb47c", "#21918c", "#2f6c8e", "#41478a", "#46236b");
 
 export const nodeColours = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2"].map(packed);

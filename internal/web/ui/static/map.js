@@ -4,9 +4,11 @@ import { hatched } from "./colours.js";
 import { clock, day, tail } from "./format.js";
 
 // STRIPE is the period of the hatching and LABEL the height of a name, in CSS
-// pixels; TILE is how many lines are drawn at a time.
+// pixels; more device pixels to one of those than FINEST cost memory that no eye
+// sees; TILE is how many lines are drawn at a time.
 const STRIPE = 8;
 const LABEL = 15;
+const FINEST = 2;
 const TILE = 128;
 
 // edges returns the device pixels where n columns begin in a width, and its end.
@@ -22,7 +24,7 @@ export class HeatMap {
 
   // resize takes the size on the screen; it returns whether it changed.
   resize() {
-    const ratio = window.devicePixelRatio || 1;
+    const ratio = Math.min(window.devicePixelRatio || 1, FINEST);
     const width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
     const height = Math.max(1, Math.round(this.canvas.clientHeight * ratio));
     if (width === this.canvas.width && height === this.canvas.height && ratio === this.ratio) return false;
@@ -126,7 +128,7 @@ export class HeatMap {
   ticks() {
     const { columns } = this.data;
     const width = this.canvas.clientWidth;
-    const step = Math.max(1, Math.ceil(76 / (width / Math.max(1, columns.length))));
+    const step = Math.max(1, Math.ceil(84 / (width / Math.max(1, columns.length))));
     const ticks = [];
     let before = "";
     for (let c = (columns.length - 1) % step; c >= 0 && c < columns.length; c += step) {

@@ -46,8 +46,8 @@ export const overlays = {
     painter: () => (c, i) => heatColour(heat(c, i)),
     legend: () => ({
       scale: Array.from({ length: 256 }, (_, i) => heatColour(Math.max(1e-9, (i / 255) ** 2))),
-      ticks: [[0, "> 0"], [0.01, "1 %"], [0.1, "10 %"], [0.25, "25 %"], [0.5, "50 %"], [1, "100 %"]].map(([r, label]) => [Math.sqrt(r), label]),
-      keys: [[heatColour(0), "0: no page accessed", null]],
+      ticks: [[0, "> 0"], [0.05, "5 %"], [0.25, "25 %"], [0.5, "50 %"], [1, "100 %"]].map(([r, label]) => [Math.sqrt(r), label]),
+      keys: [[heatColour(0), "0: nothing accessed", null]],
     }),
   },
   node: {
@@ -98,7 +98,7 @@ export function legend(element, title, overlay, data, theme, totals) {
   if (scale) parts.push(ramp(scale, ticks));
   const list = document.createElement("ul");
   for (const [colour, label, value] of keys) list.append(key(colour, label, value));
-  if (overlay.measured) list.append(key("unobserved", "Unobserved: cannot be said", totals.unobserved));
+  if (overlay.measured) list.append(key("unobserved", "Unobserved", totals.unobserved));
   list.append(key("absent", "Not resident", null));
   parts.push(list);
   const note = document.createElement("p");

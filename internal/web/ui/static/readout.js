@@ -30,7 +30,7 @@ export function readout(element, data, at) {
   }
   fact(facts, "Heat", cell.observed ? percent(cell.heat) : "unobserved");
   fact(facts, "Accesses", `${count(cell.accesses)} of ${count(cell.passes * cell.pages)}`);
-  fact(facts, "Idle", cell.observed ? `≥ ${duration(cell.idle)}` : "unobserved");
+  fact(facts, "Idle", cell.observed ? idle(cell) : "unobserved");
   fact(facts, "Node", cell.node < 0 ? "not known" : cell.node);
   fact(facts, "Resident", bytes(cell.resident));
   const share = bar();
@@ -52,9 +52,11 @@ export function spoken(data, at) {
   return (
     `${where}heat ${percent(cell.heat)}, ${plural(cell.accesses, "access", "accesses")}, ${bytes(cell.resident)} resident, ` +
     `${bytes(cell.hot)} hot, ${bytes(cell.warm)} warm, ${bytes(cell.cold)} cold, ${bytes(cell.unobserved)} unobserved, ` +
-    `idle for at least ${duration(cell.idle)}, node ${cell.node < 0 ? "not known" : cell.node}`
+    `idle ${idle(cell)}, node ${cell.node < 0 ? "not known" : cell.node}`
   );
 }
+
+const idle = (cell) => (cell.idle === 0 ? "0 s" : `≥ ${duration(cell.idle)}`);
 
 function offset(row) {
   const others = row.mappings > 1 ? `, with ${plural(row.mappings - 1, "other mapping", "other mappings")}` : "";
