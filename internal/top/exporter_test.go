@@ -32,8 +32,14 @@ func (e *fakeExporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Date", noon().Add(10*time.Second).Format(http.TimeFormat))
 	switch {
 	case r.URL.Path == api.ProcessesPath:
+		limit, err := strconv.Atoi(r.URL.Query().Get("limit"))
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			_ = json.NewEncoder(w).Encode(api.Error{Error: err.Error()})
+			return
+		}
 		_ = json.NewEncoder(w).Encode(api.Processes{
-			Source: "hooks", Granularity: "page", Total: len(e.processes), Processes: e.processes,
+			Source: "hooks", Granularity: "page", Total: len(e.processes), Processes: e.processes[:min(limit, len(e.processes))],
 		})
 	case e.heatmap != nil:
 		h, fail := e.heatmap(r)

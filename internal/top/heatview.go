@@ -42,7 +42,12 @@ func (m *model) drawHeat(f *frame) {
 	if length > 0 {
 		window = fmt.Sprintf("window of %s and ", formatAge(length))
 	}
-	f.put(1, 2, fmt.Sprintf("%s%d passes, ended %s", window, columns[len(columns)-1].Passes, m.ended(end)), dim())
+	window = fmt.Sprintf("%s%d passes, ended %s", window, columns[len(columns)-1].Passes, m.ended(end))
+	if m.w < 140 {
+		f.put(1, 2, window, dim())
+	} else {
+		f.putRight(m.w-1, 1, window, dim())
+	}
 	m.drawNames(f)
 	m.drawGrid(f)
 	m.drawAxis(f)
@@ -170,33 +175,35 @@ func (m *model) drawCursor(f *frame, y int) {
 	where += " · " + m.ended(end)
 	x := f.put(1, y, tail(mappingName(row.Mapping), max(m.w-3-width(where), 10)), bold())
 	f.put(x+1, y, where, tcell.StyleDefault)
-	f.put(1, y+1, s.describe(), tcell.StyleDefault)
+	f.put(1, y+1, s.describe(m.narrow()), tcell.StyleDefault)
 }
 
 // describe says what a spot's colour is made of.
-func (s *spot) describe() string {
+func (s *spot) describe(short bool) string {
 	if s.pages == 0 {
 		return "absent: no page was resident in this window"
 	}
 	const page = 4096
-	parts := []string{fmt.Sprintf("%s %s", formatBytes(s.pages*page, false), types[s.mainType()])}
+	parts := []string{formatBytes(s.pages*page, short) + " " + types[s.mainType()]}
 	if s.node >= 0 {
 		parts = append(parts, fmt.Sprintf("node %d", s.node))
 	}
 	if s.watched == 0 {
 		return strings.Join(append(parts, "unobserved: this window cannot say"), " · ")
 	}
-	parts = append(parts, fmt.Sprintf("accesses %d (%.3g%% a pass)", s.accesses, 100*s.heat()))
-	for _, part := range []struct {
+	if s.accesses == 0 {
+		parts = append(parts, "no access, idle ≥ "+formatSeconds(s.idle))
+	} else {
+		parts = append(parts, fmt.Sprintf("%d accesses (%.3g%%)", s.accesses, 100*s.heat()))
+	}
+	var classes []string
+	for _, class := range []struct {
 		name  string
 		pages uint64
-	}{{"hot", s.hot}, {"warm", s.warm}, {"cold", s.cold}, {"unobserved", s.unobserved()}} {
-		if part.pages > 0 {
-			parts = append(parts, part.name+" "+formatShare(part.pages, s.pages))
+	}{{"hot", s.hot}, {"warm", s.warm}, {"cold", s.cold}, {"unobs", s.unobserved()}} {
+		if class.pages > 0 {
+			classes = append(classes, class.name+" "+formatShare(class.pages, s.pages))
 		}
 	}
-	if s.idle >= 1 {
-		parts = append(parts, "idle ≥ "+formatSeconds(s.idle))
-	}
-	return strings.Join(parts, " · ")
+	return strings.Join(append(parts, strings.Join(classes, " ")), " · ")
 }

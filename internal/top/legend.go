@@ -16,7 +16,7 @@ func (o Overlay) legend(f *frame, y int, p Palette, nodes []int) {
 		for _, n := range nodes {
 			l.key(p.node(n), fmt.Sprintf("node %d", n))
 		}
-		l.key(p.node(-1), "not known")
+		l.unobserved("not known")
 	case Type:
 		for i, name := range types {
 			l.key(p.pageType(i), name)
@@ -27,14 +27,14 @@ func (o Overlay) legend(f *frame, y int, p Palette, nodes []int) {
 			l.key(p.idle(i), "<"+formatSeconds(idleSteps[i+1]))
 		}
 		l.key(p.idle(last), "≥"+formatSeconds(idleSteps[last]))
-		l.key(p.unobserved(), "unobserved")
+		l.unobserved("unobserved")
 	default:
 		l.key(p.heat(0), "not accessed")
 		for i := 1; i < shades; i++ {
 			l.paint(p.heat(i))
 		}
 		l.x = f.put(l.x+1, y, "100% of pages, each pass", tcell.StyleDefault) + 2
-		l.key(p.unobserved(), "unobserved")
+		l.unobserved("unobserved")
 	}
 }
 
@@ -52,6 +52,17 @@ func (l *legend) paint(pt paint) {
 
 func (l *legend) key(pt paint, text string) {
 	l.paint(pt)
+	l.x = l.f.put(l.x+1, l.y, text, tcell.StyleDefault) + 2
+}
+
+// unobserved is hatched; where it shares a cell it cannot be, and is plain gray.
+func (l *legend) unobserved(text string) {
+	pt := l.palette.unobserved()
+	l.paint(pt)
+	if l.palette.perLine() == 2 {
+		l.f.set(l.x, l.y, " ", tcell.StyleDefault.Background(pt.color))
+		l.x++
+	}
 	l.x = l.f.put(l.x+1, l.y, text, tcell.StyleDefault) + 2
 }
 
