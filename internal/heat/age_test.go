@@ -2,6 +2,7 @@ package heat
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func (a *ages) of(i int) int {
 
 func TestOlder(t *testing.T) {
 	a := agesOf(func(i int) int { return i % 256 })
-	for n := 0; n <= never; n++ {
+	for n := 0; n <= unreached; n++ {
 		got := a.older(n)
 		for i := range PagesPerRegion {
 			if want := i%256 >= n; got.Has(i) != want {
@@ -43,20 +44,53 @@ func TestOlder(t *testing.T) {
 	}
 }
 
+func TestEventsTakeTheLast(t *testing.T) {
+	for passes := least; passes <= slots; passes++ {
+		// Page i has an event in the passes that the bits of i name, bit 0 in the
+		// last one.
+		e := events{any: bitmapOf(7), since: [planes]Bitmap{bitmapOf(7), bitmapOf(8), bitmapOf(9)}} // another region's
+		e.take(youngIn(passes, func(i, left int) bool { return i>>left&1 != 0 }))
+		for i := range PagesPerRegion {
+			named := uint(i) & (1<<passes - 1)
+			since := 0
+			for bit := range e.since {
+				if e.since[bit].Has(i) {
+					since |= 1 << bit
+				}
+			}
+			want := 0
+			if named != 0 {
+				want = bits.TrailingZeros(named)
+			}
+			if e.any.Has(i) != (named != 0) || since != want {
+				t.Errorf("page %d of %d passes: an event %v, %d passes ago, want %d", i, passes, e.any.Has(i), since, want)
+			}
+		}
+	}
+}
+
 func TestAdvance(t *testing.T) {
 	for passes := range MaxPassesPerWindow + 1 {
 		for left := -1; left < passes; left++ { // the last event, if any
-			s := slab{ages: agesOf(func(i int) int { return i % 256 })}
-			var resident Bitmap
+			s := slab{ages: agesOf(func(i int) int {
+				if i >= 500 {
+					return 0 // not tracked
+				}
+				return i % 256
+			})}
+			var resident, young Bitmap
 			s.tracked.SetRange(0, 500)
+			s.accessed = bitmapOf(3, 12, 255)
 			resident.SetRange(10, 512)
 			var e events
 			if left >= 0 {
-				pages := bitmapOf(0, 10, 255, 256, 499, 500)
-				e.add(&pages, passes-1)
-				e.add(&pages, left)
+				pages, none := bitmapOf(0, 10, 255, 256, 499, 500), Bitmap{}
+				took := []*Bitmap{&none, &none, &none, &none, &none, &none, &none}
+				took[left], took[passes-1] = &pages, &pages
+				e.take(took)
+				young = bitmapOf(0, 10, 255, 500)
 			}
-			s.advance(&resident, &e, passes)
+			s.advance(&resident, &young, &e, passes)
 			for i := range PagesPerRegion {
 				want := min(i%256+passes, maxAge)
 				switch {
@@ -71,6 +105,13 @@ func TestAdvance(t *testing.T) {
 			}
 			if s.tracked != resident {
 				t.Fatal("what is resident is not what is tracked")
+			}
+			accessed := bitmapOf(12, 255)
+			if left >= 0 {
+				accessed = bitmapOf(10, 12, 255)
+			}
+			if s.accessed != accessed {
+				t.Fatalf("accessed are %v, want %v", s.accessed, accessed)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package heat
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 )
@@ -32,18 +33,21 @@ func (t *Tracker) counters(g *group) counters {
 	return t.merged[g.key]
 }
 
-// counter finds or makes the counter of a part's area.
-func (t *Tracker) counter(cs counters, part *ResidentPart) *counter {
-	k := areaKey{part.Node, part.Type}
-	c := cs[k]
+// counter finds or makes the counter of the spot.
+func (t *Tracker) counter(p *processWindow) *counter {
+	if p.spot.counter != nil {
+		return p.spot.counter
+	}
+	c := p.counts[p.spot.key]
 	if c == nil {
 		bounds := t.params.RegionBuckets
 		c = &counter{
 			accesses:   Histogram{Bounds: bounds, Counts: make([]uint64, len(bounds)+1)},
 			reaccessed: make([]uint64, len(t.params.IdleAges)),
 		}
-		cs[k] = c
+		p.counts[p.spot.key] = c
 	}
+	p.spot.counter = c
 	return c
 }
 
@@ -93,12 +97,34 @@ func (t *Tracker) attach(counts counters, s *Series) {
 		}
 		c.found, c.judged = 0, 0
 	}
+	t.attachNever(counts, s)
 }
 
 func (h *Histogram) observe(v uint64) {
 	i, _ := slices.BinarySearch(h.Bounds, v)
 	h.Counts[i]++
 	h.Sum += v
+}
+
+// An average is a moving average that forgets with time.
+type average struct {
+	value float64
+	at    time.Duration
+	known bool
+}
+
+// observe moves the average r towards x, seen Δt after the one before:
+//
+//	r += (x − r)·(1 − exp(−Δt/τ))
+//
+// so that what is τ old weighs 1/e of what is new. The first x is the average.
+func (a *average) observe(x float64, now, tau time.Duration) {
+	weight := 1.0
+	if a.known && tau > 0 {
+		weight = -math.Expm1(-float64(now-a.at) / float64(tau))
+	}
+	a.value += (x - a.value) * weight
+	a.at, a.known = now, true
 }
 
 // Size returns how many processes the tracker knows and how many regions it

@@ -1,13 +1,14 @@
 package heat
 
 import (
+	"math/bits"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// count is the number of passes that found page i young.
-func (s *tally) count(i int) int {
+// of is the number of passes that found page i young.
+func (s *tally) of(i int) int {
 	n := 0
 	for bit := range s.freq {
 		if s.freq[bit].Has(i) {
@@ -17,24 +18,32 @@ func (s *tally) count(i int) int {
 	return n
 }
 
-func TestTakeCountsEachPageByItself(t *testing.T) {
-	// Page i is young in i%9 of nine passes, at the beginning or the end.
-	const passes = 9
-	var w regionWindow
+// youngIn makes passes of which those that f names found page i young.
+func youngIn(passes int, f func(i, pass int) bool) []*Bitmap {
+	var out []*Bitmap
 	for pass := range passes {
-		var young Bitmap
+		young := &Bitmap{}
 		for i := range PagesPerRegion {
-			n := i % (passes + 1)
-			if pass < n && i%2 == 0 || pass >= passes-n && i%2 == 1 {
+			if f(i, pass) {
 				young.Set(i)
 			}
 		}
-		w.take(&young, 0)
+		out = append(out, young)
 	}
-	for i := range PagesPerRegion {
-		want := min(i%(passes+1), MaxPassesPerWindow) // more is not counted, but does not wrap
-		if got := w.tally.count(i); got != want {
-			t.Errorf("page %d was young in %d passes, but counts %d", i, i%(passes+1), got)
+	return out
+}
+
+func TestCountIsOfEachPageByItself(t *testing.T) {
+	for passes := least; passes <= slots; passes++ {
+		// Page i is young in the passes that the bits of i name.
+		var s tally
+		s.count(youngIn(passes, func(i, pass int) bool { return i>>pass&1 != 0 }))
+		for i := range PagesPerRegion {
+			n := bits.OnesCount(uint(i) & (1<<passes - 1))
+			want := min(n, MaxPassesPerWindow) // more is not counted, but does not wrap
+			if got := s.of(i); got != want || s.young.Has(i) != (n > 0) {
+				t.Errorf("page %d was young in %d of %d passes, but counts %d; young at all: %v", i, n, passes, got, s.young.Has(i))
+			}
 		}
 	}
 }
@@ -83,12 +92,8 @@ func TestClassify(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, page := range []int{0, 63, 64, 300, 511} {
 				only := bitmapOf(page)
-				var w regionWindow
-				for range c.young {
-					young := only
-					w.take(&young, 0)
-				}
-				s := w.tally
+				var s tally
+				s.count(youngIn(MaxPassesPerWindow, func(i, pass int) bool { return i == page && pass < c.young }))
 				if !c.unwatched {
 					s.watched = only
 				}
@@ -109,9 +114,12 @@ func TestClassify(t *testing.T) {
 					want.Cold = only
 				}
 				got := Classes{Hot: bitmapOf(1, 2, 3), Warm: bitmapOf(4), Cold: bitmapOf(5), Accesses: 99} // of another part
-				s.classify(&resident, c.need, c.missedAll, &got)
+				n := s.classify(&resident, c.need, c.missedAll, &got)
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("page %d: -want +got:\n%s", page, diff)
+				}
+				if want := (census{uint64(want.Hot.Count()), uint64(want.Warm.Count()), uint64(want.Cold.Count()), want.Accesses}); n != want {
+					t.Errorf("page %d: counted %+v, want %+v", page, n, want)
 				}
 			}
 		})

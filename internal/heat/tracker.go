@@ -95,6 +95,8 @@ type Tracker struct {
 	// regions are those of the process that EndWindow is at, if detailed is set.
 	regions  []RegionHeat
 	detailed bool
+	// never is how many passes make Area.Never, 0 if there is none.
+	never int
 }
 
 type process struct {

@@ -1,0 +1,124 @@
+package heat
+
+// reaccesses are the pages of one region that a window found young after they
+// had been idle.
+type reaccesses struct {
+	// first has, for each idle age, pages whose first event of the window that
+	// was; none beyond the first levels.
+	first  [MaxIdleAges]Bitmap
+	levels int
+	// again has those that had an event before in the window, with the number
+	// of idle ages that they reached.
+	again []again
+}
+
+type again struct {
+	levels int
+	pages  Bitmap
+}
+
+func (r *reaccesses) reset() {
+	for i := range r.levels {
+		r.first[i] = Bitmap{}
+	}
+	r.levels, r.again = 0, r.again[:0]
+}
+
+// among tells whether any of the pages was reaccessed.
+func (r *reaccesses) among(pages *Bitmap) bool {
+	if r.levels == 0 && len(r.again) == 0 {
+		return false
+	}
+	b := r.pages(0)
+	b.and(pages)
+	return !b.empty()
+}
+
+// found takes in pages that had their first event as they were found young.
+func (r *reaccesses) found(pages *Bitmap, a *ages, cuts []int) {
+	last := a.older(cuts[len(cuts)-1])
+	last.and(pages)
+	var b Bitmap
+	for level, n := range cuts {
+		if level == 0 || b != last { // or else all are that reach this one
+			b = a.older(n)
+			b.and(pages)
+		}
+		if b.empty() {
+			return
+		}
+		r.first[level].Or(&b)
+		r.levels = max(r.levels, level+1)
+	}
+}
+
+// count adds to counts how many of the pages were reaccessed after each idle age.
+func (r *reaccesses) count(pages *Bitmap, counts []uint64) {
+	for level := range r.levels {
+		b := r.first[level]
+		b.and(pages)
+		counts[level] += uint64(b.Count())
+	}
+	for i := range r.again {
+		b := r.again[i].pages
+		b.and(pages)
+		n := uint64(b.Count())
+		for level := range r.again[i].levels {
+			counts[level] += n
+		}
+	}
+}
+
+// pages returns those that were reaccessed after the idle age of a level.
+func (r *reaccesses) pages(level int) Bitmap {
+	b := r.first[level]
+	for i := range r.again {
+		if level < r.again[i].levels {
+			b.Or(&r.again[i].pages)
+		}
+	}
+	return b
+}
+
+// reaccess finds out which pages of a slab, at the beginning of a window, were
+// reaccessed by its passes.
+func (w *regionWindow) reaccess(s *slab, c *cuts, passes int) {
+	old := s.ages.older(c.least)
+	old.and(&s.tracked)
+	before := old.meets(&w.tally.young)
+	if !before && !c.within {
+		return
+	}
+	for k := range passes {
+		left := passes - 1 - k
+		if before {
+			first := *w.young[left]
+			first.and(&old)
+			if !first.empty() {
+				w.reaccessed.found(&first, &s.ages, c.before[k])
+			}
+			old.remove(w.event[left])
+		}
+		if c.within {
+			w.again(&s.tracked, c, passes, k)
+		}
+	}
+}
+
+// again finds the pages that pass k found young, and that had an event before in
+// the window.
+func (w *regionWindow) again(tracked *Bitmap, c *cuts, passes, k int) {
+	young := *w.young[passes-1-k]
+	young.and(tracked)
+	for i := k - 1; i >= 0 && !young.empty(); i-- {
+		event := w.event[passes-1-i]
+		if levels := c.between[i][k]; levels > 0 {
+			b := young
+			b.and(event)
+			if !b.empty() {
+				w.reaccessed.again = append(w.reaccessed.again, again{levels, b})
+			}
+		}
+		young.remove(event) // their last one before k was this
+	}
+}
