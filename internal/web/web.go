@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
+
+	"mglru_exporter/internal/web/ui"
 )
 
 const (
@@ -96,6 +98,9 @@ func New(o Options) (*Server, error) {
 	root := http.NewServeMux()
 	root.Handle("/", mux)
 	root.Handle(apiPrefix, o.API)
+	page := ui.Handler()
+	root.Handle(ui.Path, page)
+	root.Handle(ui.Path+"/", page)
 	root.HandleFunc(reloadPath, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
@@ -164,6 +169,7 @@ func landingPage(o Options) (http.Handler, error) {
 		Version:     o.Version,
 		Profiling:   "false",
 		Links: []toolkit.LandingLinks{
+			{Address: ui.Path, Text: "Heatmap", Description: "memory of one process, by address and time"},
 			{Address: o.TelemetryPath, Text: "Metrics", Description: "for Prometheus to scrape"},
 			{Address: healthyPath, Text: "Healthy", Description: "200 while the exporter runs"},
 			{Address: readyPath, Text: "Ready", Description: "200 once a first window was measured, else 503 and the reason"},
@@ -197,6 +203,8 @@ func checkTelemetryPath(p string) error {
 		return fmt.Errorf("telemetry path %q is under /-/, which is for health, readiness and reloading", p)
 	case strings.HasPrefix(p+"/", apiPrefix):
 		return fmt.Errorf("telemetry path %q is under %s, which is for the API", p, apiPrefix)
+	case strings.HasPrefix(p+"/", ui.Path+"/"):
+		return fmt.Errorf("telemetry path %q is under %s, which is for the heatmap page", p, ui.Path)
 	case strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`{}?#%"<>`, r) }):
 		return fmt.Errorf("telemetry path %q has a character that has a meaning of its own in URLs", p)
 	}

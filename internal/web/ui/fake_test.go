@@ -200,7 +200,7 @@ func (f *fake) serveHeatmap(w http.ResponseWriter, r *http.Request) {
 	h.From, h.To = number("from", 0, h.Regions), number("to", h.Regions, h.Regions)
 	windows := min(number("windows", api.DefaultWindows, api.MaxWindows), f.ended, h.Process.Windows)
 	if windows == 0 {
-		answer(w, http.StatusOK, api.Heatmap{Process: h.Process})
+		answer(w, http.StatusNotFound, api.Error{Error: fmt.Sprintf("no window of process %d is kept", pid)})
 		return
 	}
 	fold := max(1, int(math.Ceil(float64(h.To-h.From)/float64(number("rows", api.DefaultRows, api.MaxRows)))))

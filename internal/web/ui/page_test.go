@@ -24,6 +24,7 @@ func TestPage(t *testing.T) {
 		{"Live", testLive},
 		{"Pause", testPause},
 		{"Reconnect", testReconnect},
+		{"Hidden", testHidden},
 		{"Crosshair", testCrosshair},
 		{"Keys", testKeys},
 		{"Tab", testTab},
@@ -158,6 +159,21 @@ func testReconnect(t *testing.T, browser context.Context) {
 	tb.drawn()
 }
 
+func testHidden(t *testing.T, browser context.Context) {
+	f := newFake(t, memcached())
+	tb := open(t, browser, f, desktop, "#pid=4211")
+	tb.drawn()
+	hide := func(hidden bool) {
+		eval[bool](tb, fmt.Sprintf(`(Object.defineProperty(document, "hidden", {value: %t, configurable: true}), document.dispatchEvent(new Event("visibilitychange")))`, hidden))
+	}
+	hide(true)
+	tb.wait(`document.getElementById("status").dataset.state === "disconnected"`)
+	f.endWindow()
+	hide(false)
+	tb.wait(`document.getElementById("status").dataset.state === "live"`)
+	tb.drawn()
+}
+
 func testCrosshair(t *testing.T, browser context.Context) {
 	tb := open(t, browser, newFake(t, plain(7, "p", "[heap]", "/lib/cold.so", "/lib/unseen.so", "/lib/gone.so")), desktop, "#pid=7")
 	tb.drawn()
@@ -286,13 +302,18 @@ func testLinks(t *testing.T, browser context.Context) {
 	if got := eval[string](tb, `document.querySelector("#overlays :checked").value`); got != "node" {
 		t.Errorf("overlay %q, want node", got)
 	}
+	// A link to what is no more shows all that there is.
+	tb = open(t, browser, f, desktop, "#pid=4211&from=5000&to=6000")
+	tb.wait(`!location.hash.includes("from=") && !document.getElementById("view").hidden`)
 	for _, hash := range []string{"#pid=-1", "#pid=1e9", "#pid=4211%2F..", "#pid=4211&overlay=constructor&windows=1e6&from=9&to=3", "#%00&&=&pid"} {
-		tb := open(t, browser, f, desktop, hash)
-		if strings.HasPrefix(hash, "#pid=4211&") {
-			tb.drawn()
-			continue
-		}
-		tb.wait(`document.getElementById("empty-title").textContent === "Pick a process"`)
+		t.Run(hash, func(t *testing.T) {
+			tb := open(t, browser, f, desktop, hash)
+			if strings.HasPrefix(hash, "#pid=4211&") {
+				tb.drawn()
+				return
+			}
+			tb.wait(`document.getElementById("empty-title").textContent === "Pick a process"`)
+		})
 	}
 }
 
@@ -325,26 +346,28 @@ func testHostileNames(t *testing.T, browser context.Context) {
 }
 
 func testEmptyStates(t *testing.T, browser context.Context) {
-	states := func(name string, f *fake, hash, title, text string) *tab {
-		t.Helper()
-		tb := open(t, browser, f, desktop, hash)
-		tb.expect("status of") // what the exporter refuses is in the console, too
-		tb.wait(fmt.Sprintf(`document.getElementById("empty-title").textContent === %q && !document.getElementById("empty").hidden`, title))
-		if got := tb.text("#empty-text"); !strings.Contains(got, text) {
-			t.Errorf("%s: %q, want %q in it", name, got, text)
-		}
-		return tb
+	states := func(name string, f *fake, hash, title, text string) {
+		t.Run(name, func(t *testing.T) {
+			tb := open(t, browser, f, desktop, hash)
+			tb.expect("status of") // what the exporter refuses is in the console, too
+			tb.wait(fmt.Sprintf(`document.getElementById("empty-title").textContent === %q && !document.getElementById("empty").hidden`, title))
+			if got := tb.text("#empty-text"); !strings.Contains(got, text) {
+				t.Errorf("%q, want %q in it", got, text)
+			}
+		})
 	}
 	states("none", newFake(t), "", "No process yet", "first window")
-	mapping := newFake(t, &proc{Process: plain(7, "p").Process})
+	small := plain(7, "p").Process
+	small.Resident = 4096
+	mapping := newFake(t, &proc{Process: small})
 	mapping.granularity = "mapping"
 	states("referenced", mapping, "", "This source has no heatmap", "referenced reads whole mappings")
-	states("referenced", mapping, "#pid=7", "This source has no heatmap", "hooks and stock have heatmaps")
-	states("unknown", newFake(t), "#pid=99", "No such process", "99 has exited")
-	states("no room", newFake(t, &proc{Process: plain(7, "p").Process}), "#pid=7", "No heatmap of this process yet", "no room")
+	states("referenced, one picked", mapping, "#pid=7", "This source has no heatmap", "hooks and stock have heatmaps")
+	states("unknown", newFake(t), "#pid=99", "No heatmap of process 99", "No process 99 has series of its own.")
+	states("no room", newFake(t, &proc{Process: small}), "#pid=7", "No heatmap of process 7", "No window of process 7 is kept.")
 	broken := newFake(t)
 	broken.broken = "the tracker is being rebuilt"
-	states("error", broken, "", "No data", "the tracker is being rebuilt")
+	states("error", broken, "", "No data", "The tracker is being rebuilt.")
 
 	f := newFake(t, memcached(), plain(7, "other", "[heap]"))
 	tb := open(t, browser, f, desktop, "#pid=4211")
@@ -359,7 +382,7 @@ func testEmptyStates(t *testing.T, browser context.Context) {
 			events <- f.event("/system.slice/memcached.service")
 		}
 	})
-	tb.wait(`document.getElementById("notice").textContent.startsWith("memcached (pid 4211) has exited")`)
+	tb.wait(`document.getElementById("notice").textContent.startsWith("This is the last that was seen of memcached (pid 4211). No process 4211 has")`)
 	if eval[bool](tb, `document.getElementById("view").hidden`) {
 		t.Error("what was last seen of an exited process is gone")
 	}

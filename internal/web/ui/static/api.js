@@ -39,11 +39,17 @@ export const heatmap = (pid, params, signal) => get(`api/v1/processes/${pid}/hea
 
 // events calls window(event) for each window that ends, and state("live") or
 // state("disconnected") as the connection comes and goes. It connects again by
-// itself, with growing pauses.
+// itself, with growing pauses. A page that nobody sees has no connection: there
+// are six to an exporter, for all tabs of a browser together.
 export function events(window, state) {
   let pause = 1000;
+  let stream = null;
+  let again = 0;
   const connect = () => {
-    const stream = new EventSource("api/v1/events");
+    stream?.close();
+    clearTimeout(again);
+    if (document.hidden) return;
+    stream = new EventSource("api/v1/events");
     stream.addEventListener("open", () => {
       pause = 1000;
       state("live");
@@ -60,9 +66,13 @@ export function events(window, state) {
       state("disconnected");
       // The browser's own attempts end after an answer with an error's status.
       stream.close();
-      setTimeout(connect, pause);
+      again = setTimeout(connect, pause);
       pause = Math.min(pause * 2, 30000);
     });
   };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) state("disconnected");
+    connect();
+  });
   connect();
 }

@@ -18,8 +18,9 @@ const MAX_ROWS = 4096;
 const state = { ...read(location.hash), search: "", sort: "cold", paused: false, missed: 0, connection: "connecting", gone: false };
 let data = null;
 let source = { source: "", granularity: "" };
-let listed = 0;
+let listing = [];
 let look = theme();
+let rows = 0; // asked for last
 
 const map = new HeatMap($("map"), $("gutter"), $("axis"));
 const list = new List($("processes"), pick);
@@ -43,13 +44,13 @@ async function loadProcesses() {
     answer = await ask("processes", (signal) => api.processes({ search: state.search, sort: state.sort, limit: LIMIT }, signal));
   } catch (e) {
     if (e.name === "AbortError") return;
-    listNote(`The processes could not be read. ${e.message}`);
-    if (!data) empty("No data", e.message);
+    listNote(`The processes could not be read. ${sentence(e.message)}`);
+    if (!data) empty("No data", sentence(e.message));
     return;
   }
   source = answer;
   const processes = answer.processes ?? [];
-  listed = Math.max(0, ...processes.map((p) => Date.parse(p.window_end)));
+  listing = processes;
   $("source").textContent = answer.source ? `source ${answer.source}` : "";
   $("count").textContent = processes.length < answer.total ? `${count(processes.length)} of ${count(answer.total)}` : count(answer.total);
   list.show(processes, state.pid);
@@ -79,10 +80,14 @@ const mappingOnly = () => `The source ${source.source} reads whole mappings, not
 async function loadHeatmap() {
   const pid = state.pid;
   if (pid === null) return;
-  // Measured while the page is shown, or there is no height.
-  if ($("view").hidden && !data) show("view");
+  if (!data) {
+    // Shown before it is measured, with all that takes room.
+    heading(listing.find((p) => p.pid === pid) ?? { pid });
+    show("view");
+  }
   map.resize();
-  const params = { rows: Math.min(map.canvas.height, MAX_ROWS), windows: state.windows };
+  rows = Math.min(map.canvas.height, MAX_ROWS);
+  const params = { rows, windows: state.windows };
   if (state.view) Object.assign(params, state.view);
   performance.mark("heatmap-asked");
   $("view").setAttribute("aria-busy", String(data === null));
@@ -99,10 +104,16 @@ async function loadHeatmap() {
   const old = data;
   data = new Heat(answer, until);
   state.gone = false;
-  if (state.view && state.view.from >= data.regions) state.view = null;
   notice("");
+  if (data.rows.length === 0 && state.view) {
+    // A link to positions that there are no more.
+    state.view = null;
+    link();
+    return loadHeatmap();
+  }
   if (data.columns.length === 0 || data.rows.length === 0) {
-    noHeatmap(data.process);
+    data = null;
+    empty(`No heatmap of process ${pid}`, "No window of it is kept that has ended before the pause.");
     return;
   }
   $("view").setAttribute("aria-busy", "false");
@@ -112,22 +123,18 @@ async function loadHeatmap() {
   performance.measure("heatmap", "heatmap-asked");
 }
 
-function noHeatmap(process) {
-  data = null;
-  if (source.granularity === "mapping") empty("This source has no heatmap", mappingOnly());
-  else empty("No heatmap of this process yet", `No window of ${process.comm} (pid ${process.pid}) is kept: its first has not ended, or there was no room for it.`);
-}
-
 function failed(problem) {
   const exited = problem.status === 404;
   state.gone = exited;
   if (data) {
     const { comm, pid } = data.process;
-    notice(exited ? `${comm} (pid ${pid}) has exited or is no longer watched. This is the last that was seen of it.` : `The map is not up to date. ${problem.message}`);
+    notice(`${exited ? `This is the last that was seen of ${comm} (pid ${pid}).` : "The map is not up to date."} ${sentence(problem.message)}`);
   } else if (source.granularity === "mapping") empty("This source has no heatmap", mappingOnly());
-  else if (exited) empty("No such process", `Process ${state.pid} has exited, or has no series of its own. ${problem.message}`);
-  else empty("No data", problem.message);
+  else empty(exited ? `No heatmap of process ${state.pid}` : "No data", sentence(problem.message));
 }
+
+// sentence is what the exporter says, which has small letters and no full stop.
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
 
 function notice(text) {
   $("notice").textContent = text;
@@ -175,9 +182,10 @@ function draw() {
 }
 
 function heading(process) {
-  $("comm").textContent = process.comm;
+  // What is not known yet takes as much room.
+  $("comm").textContent = process.comm ?? "\u00a0";
   $("pid").textContent = `pid ${process.pid}`;
-  $("memcg").textContent = process.memcg;
+  $("memcg").textContent = process.memcg ?? "";
   const terms = [];
   for (const c of ["resident", "hot", "warm", "cold", "unobserved", "swapped"]) {
     const group = document.createElement("div");
@@ -186,7 +194,8 @@ function heading(process) {
     const swatch = document.createElement("i");
     swatch.className = c;
     dt.append(swatch, c);
-    dd.textContent = bytes(process[`${c}_bytes`]);
+    const value = process[`${c}_bytes`];
+    dd.textContent = value === undefined ? "–" : bytes(value);
     group.append(dt, dd);
     terms.push(group);
   }
@@ -282,7 +291,7 @@ function showStatus() {
 }
 
 function showAge() {
-  const end = data?.newest ?? listed;
+  const end = data?.newest ?? Math.max(0, ...listing.map((p) => Date.parse(p.window_end)));
   $("age").textContent = end ? `data ${duration((api.now() - end) / 1000)} old` : "";
 }
 
@@ -343,7 +352,7 @@ function start() {
     if (!data || !map.resize()) return;
     draw();
     clearTimeout(resized);
-    resized = setTimeout(loadHeatmap, 300);
+    if (Math.abs(Math.min(map.canvas.height, MAX_ROWS) - rows) > rows / 8) resized = setTimeout(loadHeatmap, 300);
   }).observe(map.canvas);
   setInterval(showAge, 1000);
   loadProcesses().then(loadHeatmap);

@@ -1,6 +1,8 @@
 // What a link to this page carries after its #, read as the foreign text it is.
 import { overlays } from "./overlays.js";
 
+const MOST = 2 ** 31 - 1;
+
 const whole = (text, least, most) => {
   if (!/^\d{1,12}$/.test(text ?? "")) return null;
   const n = Number(text);
@@ -9,11 +11,11 @@ const whole = (text, least, most) => {
 
 export function read(hash) {
   const p = new URLSearchParams(hash.slice(1));
-  const from = whole(p.get("from"), 0, 2 ** 40);
-  const to = whole(p.get("to"), 1, 2 ** 40);
+  const from = whole(p.get("from"), 0, MOST - 1);
+  const to = whole(p.get("to"), 1, MOST);
   const windows = whole(p.get("windows"), 1, 240);
   return {
-    pid: whole(p.get("pid"), 1, 2 ** 31),
+    pid: whole(p.get("pid"), 1, MOST),
     overlay: Object.hasOwn(overlays, p.get("overlay") ?? "") ? p.get("overlay") : "heat",
     windows: [30, 60, 120, 240].includes(windows) ? windows : 60,
     view: from !== null && to !== null && from < to ? { from, to } : null,

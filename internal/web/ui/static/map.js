@@ -167,7 +167,7 @@ function colour(data, painter, measured, period) {
 
 function name({ name, middle, top, bottom }) {
   const label = document.createElement("span");
-  label.textContent = tail(name || "no name");
+  label.textContent = tail(name || "not known");
   label.title = name;
   label.style.top = `${middle}px`;
   const bracket = document.createElement("i");

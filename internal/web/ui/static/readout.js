@@ -15,7 +15,7 @@ export function readout(element, data, at) {
   const cell = data.cell(at.row, at.column);
   const where = document.createElement("p");
   where.className = "where";
-  where.textContent = row.mapping || "no name";
+  where.textContent = row.mapping || "mapping not known";
   const place = document.createElement("p");
   place.className = "muted";
   place.textContent = offset(row);
@@ -46,7 +46,7 @@ export function readout(element, data, at) {
 export function spoken(data, at) {
   const row = data.rows[at.row];
   const cell = data.cell(at.row, at.column);
-  const where = `${row.mapping || "no name"} ${offset(row)}, window ${clock(cell.time)}: `;
+  const where = `${row.mapping || "mapping not known"} ${offset(row)}, window ${clock(cell.time)}: `;
   if (cell.pages === 0) return `${where}not resident`;
   if (cell.observed === 0) return `${where}${bytes(cell.resident)} resident, all unobserved`;
   return (
