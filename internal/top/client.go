@@ -87,7 +87,9 @@ func (c *Client) ask(ctx context.Context, q query, before *api.Heatmap) answer {
 	}
 	a.heatmap = new(api.Heatmap)
 	if a.at, a.err = c.heatmap(ctx, q, a.heatmap); a.err == nil {
-		a.err = checkHeatmap(a.heatmap)
+		if err := checkHeatmap(a.heatmap); err != nil {
+			a.err = fmt.Errorf("%s: %w", c.URL(), err)
+		}
 	}
 	return a
 }

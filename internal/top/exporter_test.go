@@ -28,7 +28,7 @@ type fakeExporter struct {
 func (e *fakeExporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.asked = append(e.asked, r.URL.String())
+	e.asked = append(e.asked, r.URL.Path+"?"+r.URL.RawQuery)
 	w.Header().Set("Date", noon().Add(10*time.Second).Format(http.TimeFormat))
 	switch {
 	case r.URL.Path == api.ProcessesPath:

@@ -91,41 +91,41 @@ func mappingName(s string) string {
 	return s
 }
 
-// drawAxis writes the times of some of the windows.
+// drawAxis writes the times of some of the windows, or of the cursor's.
 func (m *model) drawAxis(f *frame) {
 	g, k := m.grid(), m.cellsPerColumn()
 	columns, _ := m.fold()
-	y := g.y + g.h
-	if m.heat.cursor.on {
-		f.put(g.x+g.w-(m.heat.cursor.back+1)*k, y, "▴", tcell.StyleDefault)
-		f.putRight(g.x+g.w-(m.heat.cursor.back+1)*k-1, y, m.clock(columns[len(columns)-1-m.heat.cursor.back].End, columns), tcell.StyleDefault)
+	layout := clockLayout(columns)
+	clock := func(i int) string { return columns[i].End.In(m.zone).Format(layout) }
+	y, end, last := g.y+g.h, g.x+g.w, len(columns)-1
+	if c := m.heat.cursor; c.on {
+		x := end - (c.back+1)*k
+		f.put(x, y, "▴", tcell.StyleDefault)
+		f.putRight(x-1, y, clock(last-c.back), tcell.StyleDefault)
 		return
 	}
-	last := m.clock(columns[len(columns)-1].End, columns)
-	end := g.x + g.w
-	f.putRight(end, y, last+"┘", dim())
-	room := width(last) + 4
-	free := end - room // what is left of the label before
-	for i := len(columns) - 2; i >= 0; i-- {
-		x := end - (len(columns)-i)*k
-		text := "└" + m.clock(columns[i].End, columns)
-		if x+width(text)+2 <= free {
-			f.put(x, y, text, dim())
-			free = x - room/2
+	f.putRight(end, y, clock(last)+"┘", dim())
+	size := width(layout) + 1
+	free := end - size - 3
+	for i := last - 1; i >= 0; i-- {
+		if x := end - (len(columns)-i)*k; x+size+2 <= free {
+			f.put(x, y, "└"+clock(i), dim())
+			free = x - size/2
 		}
 	}
 }
 
-// clock is the time of a window, as exact as the others need it.
-func (m *model) clock(t time.Time, columns []api.Column) string {
-	layout := "15:04"
+// clockLayout is as exact as the windows need it; all layouts are as wide as
+// what they make.
+func clockLayout(columns []api.Column) string {
 	switch all := columns[len(columns)-1].End.Sub(columns[0].End); {
 	case all > 20*time.Hour:
-		layout = "01-02 15:04"
+		return "01-02 15:04"
 	case windowLength(columns) < time.Minute:
-		layout = "15:04:05"
+		return "15:04:05"
+	default:
+		return "15:04"
 	}
-	return t.In(m.zone).Format(layout)
 }
 
 // drawExtent says what part of the process is shown.
