@@ -132,6 +132,7 @@ func newRecording(w io.Writer, cfg *config.Config, src source.Source, deps sampl
 		Granularity:     src.Info().Granularity,
 		PassesPerWindow: cfg.Aging.PassesPerWindow,
 		Addresses:       addresses,
+		Mappings:        src.Info().Granularity == "page",
 		SkipReasons:     deps.SkipReasons,
 	}
 	if m, ok := src.(source.MappingSource); ok {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"mglru_exporter/bpf"
@@ -11,6 +12,7 @@ import (
 	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/preflight"
 	"mglru_exporter/internal/process"
+	"mglru_exporter/internal/recording"
 	"mglru_exporter/internal/sampler"
 	"mglru_exporter/internal/source"
 )
@@ -73,6 +75,9 @@ func openReplay(cfg *config.Config, f follower, log *slog.Logger) (monitor, erro
 		return nil, err
 	}
 	h := r.Header()
+	if err := selects(cfg, &h); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
 	log.Info("Playing a recording", "file", cfg.Replay.File, "speed", cfg.Replay.Speed,
 		"started", h.Started, "kernel", h.Kernel, "recorded_source", h.Source)
 	s, err := sampler.New(played(cfg, h.PassesPerWindow), r.Source(), sampler.Deps{
@@ -89,18 +94,35 @@ func openReplay(cfg *config.Config, f follower, log *slog.Logger) (monitor, erro
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	return replaying{s, h.PassesPerWindow}, nil
+	return replaying{s, h}, nil
 }
 
 // replaying is the sampler of a replay.
 type replaying struct {
 	*sampler.Sampler
-	passesPerWindow int
+	header recording.Header
 }
 
 // Reload implements monitor.
 func (r replaying) Reload(cfg *config.Config) error {
-	return r.Sampler.Reload(played(cfg, r.passesPerWindow))
+	if err := selects(cfg, &r.header); err != nil {
+		return err
+	}
+	return r.Sampler.Reload(played(cfg, r.header.PassesPerWindow))
+}
+
+// selects tells why a recording has not what a config wants to select by.
+func selects(cfg *config.Config, h *recording.Header) error {
+	for i := range cfg.Memcgs {
+		m := &cfg.Memcgs[i]
+		switch {
+		case !m.Regions.All() && !h.Mappings:
+			return fmt.Errorf("%s has no mappings, so memcgs[%d].regions (of %s) can select none: leave the key out, or record with this version and a source other than referenced", cfg.Replay.File, i, m.Path)
+		case len(m.Regions.Ranges) > 0 && !h.Addresses:
+			return fmt.Errorf("%s does not tell addresses, so memcgs[%d].regions (of %s) cannot have a range of them: write names, or record with --expose-addresses", cfg.Replay.File, i, m.Path)
+		}
+	}
+	return nil
 }
 
 // played is a config with the windows of a recording: residency is in it where

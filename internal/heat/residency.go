@@ -1,5 +1,7 @@
 package heat
 
+import "strings"
+
 // A ResidentPart is the resident pages of one region that have one node and
 // one type. A region whose pages differ has several parts, which share no page.
 type ResidentPart struct {
@@ -45,6 +47,9 @@ type Mapping struct {
 	// that is only reserved (PROT_NONE).
 	NoAccess bool
 }
+
+// HasFile tells whether it maps a file, so that its Offset grows with Start.
+func (m *Mapping) HasFile() bool { return strings.HasPrefix(m.Name, "/") }
 
 // AnonMapping is the Name of memory without a file or a name of its own.
 const AnonMapping = "[anon]"

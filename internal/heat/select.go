@@ -142,7 +142,7 @@ func (s *Selection) cut(mappings []Mapping) []Mapping {
 			}
 			piece := m
 			piece.Start, piece.End = from, to
-			if strings.HasPrefix(m.Name, "/") {
+			if m.HasFile() {
 				piece.Offset += from - m.Start
 			}
 			kept = append(kept, piece)

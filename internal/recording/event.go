@@ -38,7 +38,8 @@ const (
 	// Refused: the process TGID could not be watched.
 	Refused
 	// Residency: what the process TGID has in memory was read with Result.
-	// Swapped is its swapped pages. Its Part and Unscanned events follow at once.
+	// Swapped is its swapped pages. Its Mapping, Part and Unscanned events follow
+	// at once.
 	Residency
 	// Part is one part of the last residency.
 	Part
@@ -76,8 +77,11 @@ const (
 	Done
 	// End: the recorder was asked to stop at At. A recording without it was cut.
 	End
+	// Mapping is one mapping of the last residency, before its parts. They are in
+	// the order of addresses and none overlaps another.
+	Mapping
 
-	lastKind = End
+	lastKind = Mapping
 )
 
 // A Result is how a question to the machine was answered.
@@ -105,6 +109,7 @@ type Event struct {
 
 	Process   heat.Process
 	Record    heat.Record
+	Mapping   heat.Mapping
 	Part      heat.ResidentPart
 	Unscanned heat.UnscannedPages
 	Area      heat.Area

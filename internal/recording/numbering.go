@@ -17,83 +17,161 @@ type Numbering struct {
 	spare uint64
 }
 
-type numbered struct{ region, number uint64 }
+// numbered is regions in a row, first to last, whose numbers begin with number.
+type numbered struct{ first, last, number uint64 }
+
+func (k *numbered) of(region uint64) uint64 { return k.number + region - k.first }
+
+// top is the last one's number.
+func (k *numbered) top() uint64 { return k.of(k.last) }
 
 const (
 	// lowest to highest is where numbers are that are in order, from the middle.
 	lowest, middle, highest = 1 << 41, 1 << 42, maxRegion
 	// island is how far from the others a region gets that is above or below
 	// all of them, and stride one that is between two, if that fits.
-	island = 1 << 26
-	stride = 1 << 10
+	island = 1 << 28
+	stride = 1 << 13
 	// scarce is into how many steps at least what room is left is divided.
 	scarce = 64
 )
 
 // Number returns a region's number, and gives it one if it has none.
 func (n *Numbering) Number(region uint64) uint64 {
-	i, ok := n.search(region)
-	if ok {
-		return n.known[i].number
-	}
-	number, ok := n.between(i, region)
-	if !ok {
-		number = n.spare
-		n.spare++
-	}
-	n.known = slices.Insert(n.known, i, numbered{region, number})
-	return number
+	n.cover(region, region)
+	i, _ := n.search(region)
+	return n.known[i].of(region)
 }
 
+// Cover gives numbers to all regions of [start, end): what has none yet gets
+// numbers in a row.
+func (n *Numbering) Cover(start, end uint64) {
+	if start < end {
+		n.cover(start/heat.RegionSize, (end-1)/heat.RegionSize)
+	}
+}
+
+func (n *Numbering) cover(first, last uint64) {
+	for first <= last {
+		i, has := n.search(first)
+		to := last
+		if has {
+			to = n.known[i].last
+		} else {
+			if i < len(n.known) && n.known[i].first <= last {
+				to = n.known[i].first - 1
+			}
+			n.insert(i, first, to)
+		}
+		first = to + 1
+	}
+}
+
+// search returns the index of the row that a region is in, or of the first one
+// above it.
 func (n *Numbering) search(region uint64) (int, bool) {
 	return slices.BinarySearchFunc(n.known, region, func(k numbered, r uint64) int {
 		switch {
-		case k.region < r:
+		case k.last < r:
 			return -1
-		case k.region > r:
+		case k.first > r:
 			return 1
 		}
 		return 0
 	})
 }
 
-// between returns a free number for a region that belongs at index i.
-func (n *Numbering) between(i int, region uint64) (uint64, bool) {
+// insert numbers regions that belong at index i.
+func (n *Numbering) insert(i int, first, last uint64) {
+	number, ok := n.between(i, first, last)
+	if !ok {
+		number = n.spare
+		n.spare += last - first + 1
+	}
+	row := numbered{first, last, number}
+	from, to := i, i
+	if i > 0 && n.known[i-1].joins(&row) {
+		row.first, row.number = n.known[i-1].first, n.known[i-1].number
+		from--
+	}
+	if i < len(n.known) && row.joins(&n.known[i]) {
+		row.last = n.known[i].last
+		to++
+	}
+	n.known = slices.Replace(n.known, from, to, row)
+}
+
+// joins tells whether above goes on where k ends, in regions and numbers.
+func (k *numbered) joins(above *numbered) bool {
+	return k.last+1 == above.first && k.top()+1 == above.number
+}
+
+// between returns the first of free numbers in a row for regions that belong at
+// index i.
+func (n *Numbering) between(i int, first, last uint64) (uint64, bool) {
+	more := last - first // regions after the first
 	switch {
 	case len(n.known) == 0:
-		return middle, true
+		return middle, more < highest-middle
 	case n.spare > 0: // the neighbours may be anywhere
 		return 0, false
 	case i == len(n.known):
-		below := n.known[i-1]
-		if below.region+1 == region {
-			return below.number + 1, below.number+1 < highest
+		below := &n.known[i-1]
+		step := uint64(1)
+		if below.last+1 < first {
+			step = min(island, (highest-below.top())/scarce)
 		}
-		step := min(island, (highest-below.number)/scarce)
-		return below.number + step, step > 0
+		return below.top() + step, step > 0 && step+more < highest-below.top()
 	case i == 0:
-		above := n.known[0]
-		if region+1 == above.region {
-			return above.number - 1, above.number > lowest
+		above := &n.known[0]
+		step := uint64(1)
+		if last+1 < above.first {
+			step = min(island, (above.number-lowest)/scarce)
 		}
-		step := min(island, (above.number-lowest)/scarce)
-		return above.number - step, step > 0
+		return above.number - step - more, step > 0 && step+more <= above.number-lowest
 	}
-	below, above := n.known[i-1], n.known[i]
-	room := above.number - below.number
-	step := max(1, min(stride, room/scarce))
-	switch {
-	case room < 2:
+	below, above := &n.known[i-1], &n.known[i]
+	room := above.number - below.top()
+	if room < more+2 {
 		return 0, false
-	case below.region+1 == region:
-		return below.number + 1, true
-	case region+1 == above.region:
-		return above.number - 1, true
-	case region-below.region <= above.region-region:
-		return below.number + step, true
-	default:
-		return above.number - step, true
 	}
+	step := max(1, min(stride, (room-more-1)/scarce))
+	switch {
+	case below.last+1 == first:
+		return below.top() + 1, true
+	case last+1 == above.first:
+		return above.number - 1 - more, true
+	case first-below.last <= above.first-last:
+		return below.top() + step, true
+	default:
+		return above.number - step - more, true
+	}
+}
+
+// A Piece is addresses that stand for a part of a range.
+type Piece struct {
+	// Start and End bound the addresses.
+	Start, End uint64
+	// Skipped is how far into the range the part begins, in bytes.
+	Skipped uint64
+}
+
+// Pieces returns the addresses that stand for [start, end), all of which Cover has
+// numbered, in as few pieces as there are rows of numbers in it.
+func (n *Numbering) Pieces(start, end uint64) []Piece {
+	var pieces []Piece
+	for at := start; at < end; {
+		i, ok := n.search(at / heat.RegionSize)
+		if !ok {
+			return pieces
+		}
+		k := &n.known[i]
+		to := min(end, (k.last+1)*heat.RegionSize)
+		from := k.of(at/heat.RegionSize)*heat.RegionSize + at%heat.RegionSize
+		pieces = append(pieces, Piece{Start: from, End: from + (to - at), Skipped: at - start})
+		at = to
+	}
+	return pieces
 }
 
 // Span returns the addresses that stand for [start, end): a span over the same
@@ -112,19 +190,21 @@ func (n *Numbering) Span(start, end uint64) (uint64, uint64) {
 	if i > j {
 		return 0, 0
 	}
+	rows := n.known[i : j+1]
 	if n.spare > 0 {
-		lo, hi := n.known[i].number, n.known[i].number
-		for _, k := range n.known[i : j+1] {
-			lo, hi = min(lo, k.number), max(hi, k.number)
+		lo, hi := uint64(highest), uint64(0)
+		for k := range rows {
+			row := &rows[k]
+			lo, hi = min(lo, row.of(max(first, row.first))), max(hi, row.of(min(last, row.last)))
 		}
 		return lo * heat.RegionSize, (hi + 1) * heat.RegionSize
 	}
-	from, to := n.known[i].number*heat.RegionSize, (n.known[j].number+1)*heat.RegionSize
-	if n.known[i].region == first {
-		from += start % heat.RegionSize
+	from, to := rows[0].number*heat.RegionSize, (rows[len(rows)-1].top()+1)*heat.RegionSize
+	if k := &rows[0]; k.first <= first {
+		from = k.of(first)*heat.RegionSize + start%heat.RegionSize
 	}
-	if n.known[j].region == last {
-		to -= heat.RegionSize - 1 - (end-1)%heat.RegionSize
+	if k := &rows[len(rows)-1]; last <= k.last {
+		to = k.of(last)*heat.RegionSize + (end-1)%heat.RegionSize + 1
 	}
 	return from, to
 }

@@ -41,9 +41,10 @@ var ErrTruncated = errors.New("the file ends here, before the recording does")
 
 // A Reader reads a recording. It needs some MiB of memory whatever the file.
 type Reader struct {
-	r      io.Reader
-	file   string
-	header Header
+	r       io.Reader
+	file    string
+	version int
+	header  Header
 
 	offset int64 // of the frame in raw
 	next   int64 // of the one after it
@@ -87,8 +88,9 @@ func (d *Reader) head() error {
 	case !whole:
 		return ErrTruncated
 	}
-	if v, err := strconv.Atoi(number); err != nil || v != Version {
-		return fmt.Errorf("it is of version %.8q, this program reads version %d", number, Version)
+	var err error
+	if d.version, err = strconv.Atoi(number); err != nil || d.version < 1 || d.version > Version {
+		return fmt.Errorf("it is of version %.8q, this program reads up to version %d", number, Version)
 	}
 	d.next = int64(len(line))
 	if err := d.frame(); err != nil {
@@ -139,7 +141,7 @@ func (d *Reader) event(ev *Event) error {
 		}
 	}
 	ev.Kind = Kind(d.byte())
-	if ev.Kind < 1 || ev.Kind > lastKind {
+	if ev.Kind < 1 || ev.Kind > lastKind || ev.Kind > End && d.version < 2 {
 		return fmt.Errorf("there is no event of kind %d", ev.Kind)
 	}
 	if d.fields(ev); d.bad {
@@ -226,6 +228,8 @@ func (d *Reader) fields(ev *Event) {
 		ev.TGID = d.tgid()
 		ev.Result = d.result()
 		ev.Swapped = d.uint()
+	case Mapping:
+		d.mapping(ev)
 	case Part:
 		ev.Part.Node = d.node()
 		ev.Part.Type = d.typ()
@@ -234,6 +238,9 @@ func (d *Reader) fields(ev *Event) {
 	case Unscanned:
 		ev.Unscanned = heat.UnscannedPages{Node: d.node(), Type: d.typ(), Pages: d.uint()}
 		d.bad = d.bad || ev.Unscanned.Pages > 1<<50
+		if d.version > 1 {
+			ev.Unscanned.Mapping = d.uint()
+		}
 	case Aged:
 		ev.Result = d.result()
 		ev.Reason = d.text()
@@ -248,6 +255,24 @@ func (d *Reader) fields(ev *Event) {
 	case Clock, End:
 		d.at(ev)
 	}
+}
+
+func (d *Reader) mapping(ev *Event) {
+	flags := d.byte()
+	first := d.delta.page + d.int()
+	n := d.uint()
+	m := heat.Mapping{Offset: d.uint(), Name: d.delta.name, NoAccess: flags&mappingNoAccess != 0}
+	if flags&mappingSameName == 0 {
+		m.Name = d.text()
+	}
+	const pages = 1 << 52 // that 64 bits can address
+	if flags >= mappingFlags || first < 0 || n == 0 || n >= pages || first >= pages-int64(n) {
+		d.bad = true
+		return
+	}
+	d.delta.page, d.delta.name = first+int64(n), m.Name
+	m.Start, m.End = uint64(first)*heat.PageSize, uint64(d.delta.page)*heat.PageSize
+	ev.Mapping = m
 }
 
 func (d *Reader) record(ev *Event) {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Version is the version of the format that this package writes, and the only
-// one that it reads.
-const Version = 1
+// Version is the version of the format that this package writes. It reads all
+// from 1 on. Version 1 has no mappings.
+const Version = 2
 
 // magic begins the first line of a file, which ends with the version.
 const magic = "mglru_exporter recording "
@@ -49,6 +49,8 @@ type Header struct {
 	// Addresses tells whether regions have their true numbers. Without, they
 	// keep their order and which are adjacent, but not where they are.
 	Addresses bool `json:"addresses"`
+	// Mappings tells whether residency has the processes' mappings.
+	Mappings bool `json:"mappings"`
 	// SkipReasons are the reasons that the source gives for skipping memory.
 	SkipReasons []string `json:"skip_reasons"`
 }

@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "rewrite the golden files under testdata
 func header() recording.Header {
 	return recording.Header{
 		Started: time.Date(2026, 11, 22, 1, 2, 3, 456789, time.UTC), Program: "mglru_exporter 1", Kernel: "6.1.0",
-		Source: "hooks", Granularity: "page", PassesPerWindow: 4, SkipReasons: []string{"vma"},
+		Source: "hooks", Granularity: "page", PassesPerWindow: 4, Mappings: true, SkipReasons: []string{"vma"},
 	}
 }
 
@@ -56,9 +56,12 @@ func everything() []recording.Event {
 		{Kind: recording.Identity, Result: recording.Gone, Process: heat.Process{ProcessID: heat.ProcessID{TGID: 2}}},
 		{Kind: recording.Refused, TGID: 2},
 		{Kind: recording.Residency, TGID: 2, Result: recording.NoMemory, Swapped: 12},
+		{Kind: recording.Mapping, Mapping: heat.Mapping{Start: 4096, End: 8192, Name: "a\nb\xff"}},
+		{Kind: recording.Mapping, Mapping: heat.Mapping{Start: 8192, End: 1<<63 + 4096, Name: "a\nb\xff", NoAccess: true}},
+		{Kind: recording.Mapping, Mapping: heat.Mapping{Start: 1<<63 + 8192, End: 1<<64 - 4096, Offset: 1 << 40, Name: strings.Repeat("/x", 2048)}},
 		{Kind: recording.Part, Part: heat.ResidentPart{Region: 1 << 42, Node: -1, Type: heat.Shmem, Pages: bitmap(1, 511)}},
 		{Kind: recording.Part, Part: heat.ResidentPart{Region: 0, Node: 63, Pages: bitmap(0, 512)}},
-		{Kind: recording.Unscanned, Unscanned: heat.UnscannedPages{Node: -1, Type: heat.File, Pages: 1 << 40}},
+		{Kind: recording.Unscanned, Unscanned: heat.UnscannedPages{Node: -1, Type: heat.File, Mapping: 8192, Pages: 1 << 40}},
 		{Kind: recording.Aging},
 		{Kind: recording.Young, Record: heat.Record{Kind: heat.KindYoung, Other: true, TGID: 2, Node: 3,
 			Start: 5 * heat.RegionSize, End: 6 * heat.RegionSize, Anon: bitmap(64, 128), NotAnon: bitmap(3, 4)}},
@@ -141,17 +144,17 @@ func TestRoundTrip(t *testing.T) {
 	for _, ev := range everything() {
 		seen[ev.Kind] = true
 	}
-	for k := recording.Kind(1); k <= recording.End; k++ {
+	for k := recording.Kind(1); k <= recording.Mapping; k++ {
 		if !seen[k] {
 			t.Errorf("no event of kind %d is tested", k)
 		}
 	}
 }
 
-// TestFormat holds version 1 to what it was when it was first written: files of
+// TestFormat holds the format to what it was when it was first written: files of
 // it are about.
 func TestFormat(t *testing.T) {
-	const file = "testdata/everything.mglru"
+	const file = "testdata/version2.mglru"
 	data := encode(t, everything(), true)
 	if *update {
 		if err := os.WriteFile(file, data, 0o644); err != nil {
@@ -168,7 +171,34 @@ func TestFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(everything(), got); diff != "" {
+		t.Errorf("a file of version 2 (-want +got):\n%s", diff)
+	}
+}
+
+// TestVersion1 reads a file from before there were mappings.
+func TestVersion1(t *testing.T) {
+	data, err := os.ReadFile("testdata/version1.mglru")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decode(data)
+	if !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	var want []recording.Event
+	for _, ev := range everything() {
+		if ev.Kind != recording.Mapping {
+			ev.Unscanned.Mapping = 0
+			want = append(want, ev)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("a file of version 1 (-want +got):\n%s", diff)
+	}
+	// What it has no word for it must not have.
+	late := bytes.Replace(encode(t, []recording.Event{{Kind: recording.Mapping, Mapping: heat.Mapping{End: 4096}}}, false), []byte("recording 2"), []byte("recording 1"), 1)
+	if _, err := decode(late); err == nil || !strings.Contains(err.Error(), "there is no event of kind 28") {
+		t.Errorf("a mapping in version 1: %v", err)
 	}
 }
 
@@ -247,7 +277,8 @@ func TestOddFiles(t *testing.T) {
 	}{
 		"nothing":         {nil, "at byte 0: the file ends here"},
 		"something else":  {[]byte("\x7fELF and so on, for a while"), "at byte 0: this is not a recording of mglru_exporter"},
-		"a later version": {[]byte("mglru_exporter recording 2\n"), `at byte 0: it is of version "2", this program reads version 1`},
+		"a later version": {[]byte("mglru_exporter recording 3\n"), `at byte 0: it is of version "3", this program reads up to version 2`},
+		"an earlier one":  {[]byte("mglru_exporter recording 0\n"), `at byte 0: it is of version "0", this program reads up to version 2`},
 		"a long line":     {[]byte("mglru_exporter recording 11111111111111"), "the file ends here"},
 		"huge lengths":    {append(slices.Clone(good), frame(nil, 1<<31, 1<<31)...), "says to have 2147483648 bytes"},
 		"empty frame":     {append(slices.Clone(good), frame(nil, 0, 0)...), "the frame is damaged"},
@@ -289,149 +320,6 @@ func (l *limited) Write(b []byte) (int, error) {
 		return 0, l.err
 	}
 	return len(b), nil
-}
-
-// TestNumbering: numbers say which regions are the same and which is above which.
-func TestNumbering(t *testing.T) {
-	for seed := range uint64(50) {
-		rnd := rand.New(rand.NewPCG(seed, 0))
-		var n recording.Numbering
-		numbers := map[uint64]uint64{}
-		at := rnd.Uint64N(1 << 26)
-		for range 3000 {
-			switch rnd.IntN(8) {
-			case 0:
-				at = rnd.Uint64N(1 << 26)
-			case 1:
-				at -= min(at, rnd.Uint64N(9))
-			default:
-				at += rnd.Uint64N(3)
-			}
-			got := n.Number(at)
-			if was, ok := numbers[at]; ok && was != got {
-				t.Fatalf("seed %d: region %d was %d and is %d", seed, at, was, got)
-			}
-			numbers[at] = got
-		}
-		var last, lastNumber uint64
-		for i, region := range sortedKeys(numbers) {
-			number := numbers[region]
-			if i > 0 && number <= lastNumber && n.Ordered() {
-				t.Fatalf("seed %d: region %d is %d and region %d is %d", seed, last, lastNumber, region, number)
-			}
-			last, lastNumber = region, number
-		}
-	}
-}
-
-// TestNumberingTellsNoDistance: what is numbered in a row stays in a row, and all
-// gaps look the same.
-func TestNumberingTellsNoDistance(t *testing.T) {
-	number := func(regions ...uint64) (out []uint64) {
-		var n recording.Numbering
-		for _, r := range regions {
-			out = append(out, n.Number(r))
-		}
-		return out
-	}
-	if diff := cmp.Diff(number(5, 6, 7, 10, 11, 900), number(77, 78, 79, 1<<30, 1<<30+1, 1<<40)); diff != "" {
-		t.Errorf("numbers tell where regions are: %s", diff)
-	}
-	got := number(5, 6, 7, 900, 899)
-	if got[1] != got[0]+1 || got[2] != got[1]+1 || got[4] != got[3]-1 {
-		t.Errorf("adjacent regions are not: %v", got)
-	}
-}
-
-func sortedKeys(m map[uint64]uint64) []uint64 {
-	var keys []uint64
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// TestNumberingOfRealSpaces: what address spaces do leaves numbers in order.
-func TestNumberingOfRealSpaces(t *testing.T) {
-	const exe, heap, top = 0x55d0_0000_0000 / heat.RegionSize, 0x55d1_0000_0000 / heat.RegionSize, 0x7fff_0000_0000 / heat.RegionSize
-	for name, next := range map[string]func(i uint64) []uint64{
-		"a heap that grows":             func(i uint64) []uint64 { return []uint64{heap + i} },
-		"a heap that grows by leaps":    func(i uint64) []uint64 { return []uint64{heap + 3*i} },
-		"mappings made top down":        func(i uint64) []uint64 { return []uint64{top - i} },
-		"with holes between them":       func(i uint64) []uint64 { return []uint64{top - 5*i} },
-		"both":                          func(i uint64) []uint64 { return []uint64{heap + 2*i, top - 3*i} },
-		"holes that are filled in turn": func(i uint64) []uint64 { return []uint64{heap + i/2 + i%2*1000} },
-	} {
-		t.Run(name, func(t *testing.T) {
-			var n recording.Numbering
-			n.Number(exe)
-			n.Number(top + 10)
-			for i := range uint64(10_000) {
-				for _, region := range next(i) {
-					n.Number(region)
-				}
-			}
-			if !n.Ordered() {
-				t.Error("numbers are not in order")
-			}
-		})
-	}
-}
-
-// TestNumberingWithoutRoom: in an address space that has been filled in the worst
-// order numbers are still each region's own, and spans lose nothing.
-func TestNumberingWithoutRoom(t *testing.T) {
-	var n recording.Numbering
-	seen := map[uint64]bool{}
-	lo, hi := uint64(0), uint64(1)<<40
-	n.Number(lo)
-	n.Number(hi)
-	for hi-lo > 1 { // each between the last two
-		mid := lo + (hi-lo)/2
-		if lo = mid; mid%3 == 0 {
-			lo, hi = 0, mid
-		}
-		k := n.Number(mid)
-		if seen[k] || k >= 1<<43 {
-			t.Fatalf("a region is %d", k)
-		}
-		seen[k] = true
-		from, to := n.Span(mid*heat.RegionSize, (mid+1)*heat.RegionSize)
-		if from > k*heat.RegionSize || to < (k+1)*heat.RegionSize {
-			t.Fatalf("the span of region %d is [%#x, %#x)", k, from, to)
-		}
-	}
-}
-
-func TestSpan(t *testing.T) {
-	const size = heat.RegionSize
-	var n recording.Numbering
-	a, b := n.Number(100), n.Number(200)
-	for _, c := range []struct {
-		name       string
-		start, end uint64
-		from, to   uint64
-	}{
-		{"within a region", 100*size + 5, 100*size + 9, a*size + 5, a*size + 9},
-		{"all of a region", 100 * size, 101 * size, a * size, (a + 1) * size},
-		{"from one into another", 100*size + 5, 200*size + 9, a*size + 5, b*size + 9},
-		{"around both", 0, 900 * size, a * size, (b + 1) * size},
-		{"up to a region", 0, 200 * size, a * size, (a + 1) * size},
-		{"between", 101 * size, 200 * size, 0, 0},
-		{"below", 0, 100 * size, 0, 0},
-		{"above", 201 * size, 900 * size, 0, 0},
-		{"nothing", 100 * size, 100 * size, 0, 0},
-		{"backwards", 101 * size, 100 * size, 0, 0},
-		{"everything", 0, ^uint64(0), a * size, (b + 1) * size},
-	} {
-		if from, to := n.Span(c.start, c.end); from != c.from || to != c.to {
-			t.Errorf("%s: [%#x, %#x), want [%#x, %#x)", c.name, from, to, c.from, c.to)
-		}
-	}
-	if from, to := (&recording.Numbering{}).Span(0, 9); from != to {
-		t.Errorf("without any region: [%d, %d)", from, to)
-	}
 }
 
 // FuzzReader reads anything, within bounded memory.

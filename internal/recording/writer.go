@@ -28,6 +28,9 @@ type delta struct {
 	tgid   int64
 	region int64
 	at     int64
+	// page is the one after the last mapping, and name that mapping's.
+	page int64
+	name string
 }
 
 // NewWriter begins a recording.
@@ -127,6 +130,8 @@ func (e *Writer) append(ev *Event) {
 		e.tgid(ev.TGID)
 		e.raw = append(e.raw, byte(ev.Result))
 		e.uint(ev.Swapped)
+	case Mapping:
+		e.mapping(&ev.Mapping)
 	case Part:
 		e.int(int64(ev.Part.Node))
 		e.raw = append(e.raw, byte(ev.Part.Type))
@@ -136,6 +141,7 @@ func (e *Writer) append(ev *Event) {
 		e.int(int64(ev.Unscanned.Node))
 		e.raw = append(e.raw, byte(ev.Unscanned.Type))
 		e.uint(ev.Unscanned.Pages)
+		e.uint(ev.Unscanned.Mapping)
 	case Aged:
 		e.raw = append(e.raw, byte(ev.Result))
 		e.text(ev.Reason)
@@ -161,6 +167,33 @@ func (e *Writer) append(ev *Event) {
 	case Clock, End:
 		e.at(ev)
 	}
+}
+
+// Flags of a mapping.
+const (
+	mappingNoAccess = 1 << iota
+	mappingSameName // as that of the mapping before it in the frame
+	mappingFlags
+)
+
+func (e *Writer) mapping(m *heat.Mapping) {
+	name := m.Name[:min(len(m.Name), maxText)]
+	var flags byte
+	if m.NoAccess {
+		flags |= mappingNoAccess
+	}
+	if name == e.delta.name {
+		flags |= mappingSameName
+	}
+	e.raw = append(e.raw, flags)
+	first, after := int64(m.Start/heat.PageSize), int64(m.End/heat.PageSize)
+	e.int(first - e.delta.page)
+	e.uint(uint64(after - first))
+	e.uint(m.Offset)
+	if flags&mappingSameName == 0 {
+		e.text(name)
+	}
+	e.delta.page, e.delta.name = after, name
 }
 
 func (e *Writer) record(ev *Event) {
