@@ -84,8 +84,8 @@ type NeverAccessed struct {
 	// Windows is for how many windows in a row it must have been watched; at
 	// least 1, and at most MaxIdlePasses passes long together.
 	Windows int
-	// Top is how many mappings of one process, node and type are named, 0 to
-	// maxNeverTop; the others are merged into one. 0 turns the metric off.
+	// Top is how many mappings of one process are named, 0 to maxNeverTop; the
+	// others are merged into one. 0 turns the metric off.
 	Top int
 }
 

@@ -187,7 +187,7 @@ type ownerSearch struct {
 	next     int // the first mapping that ends above the region asked for last
 }
 
-// of returns the mapping's name, "" if there is none. One that nobody may access
+// of returns the mapping's name, UnknownMapping if there is none. One that nobody may access
 // has a region only where no other reaches into it.
 func (o *ownerSearch) of(region uint64) string {
 	start, last := region*RegionSize, region*RegionSize+(RegionSize-1)
@@ -197,7 +197,7 @@ func (o *ownerSearch) of(region uint64) string {
 	for o.next < len(o.mappings) && o.mappings[o.next].End <= start {
 		o.next++
 	}
-	best, most := "", uint64(0)
+	best, most := UnknownMapping, uint64(0)
 	for i := o.next; i < len(o.mappings) && o.mappings[i].Start <= last; i++ {
 		m := &o.mappings[i]
 		n := min(m.End-1, last) - max(m.Start, start) + 1

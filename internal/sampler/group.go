@@ -98,7 +98,10 @@ func (g *group) params(maxRegions int) heat.Params {
 		LabelComm:       g.cfg.Labels.Comm,
 		MaxRegions:      maxRegions,
 		AddressBands:    g.entry.AddressBands,
+		NeverTop:        g.cfg.Heat.NeverAccessed.Top,
 	}
+	// The config may have been written for shorter windows than a recording has.
+	p.NeverWindows = min(g.cfg.Heat.NeverAccessed.Windows, heat.MaxIdlePasses/p.PassesPerWindow)
 	if p.Top == 0 { // the config's word for: merge all
 		p.MinResident = math.MaxUint64
 	}
