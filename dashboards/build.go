@@ -158,7 +158,8 @@ func stat(title, description, unit, empty string, targets ...target) *panel {
 	p := newPanel("stat", title, description, unit, empty, 4, 4, targets...)
 	p.FieldConfig.Defaults.Color = map[string]any{"fixedColor": "text", "mode": "fixed"}
 	p.Options = map[string]any{
-		"colorMode": "value", "graphMode": "area", "justifyMode": "auto", "orientation": "auto", "textMode": "auto", "wideLayout": true,
+		"colorMode": "value", "graphMode": "area", "justifyMode": "auto", "orientation": "auto",
+		"percentChangeColorMode": "standard", "showPercentChange": false, "textMode": "auto", "wideLayout": true,
 		"reduceOptions": map[string]any{"calcs": []string{"lastNotNull"}, "fields": "", "values": false},
 	}
 	return p
@@ -182,7 +183,7 @@ func table(title, description, empty, sortBy string, w int, columns []column, ta
 	p := newPanel("table", title, description, "none", empty, w, 9, targets...)
 	p.FieldConfig.Defaults.Custom = map[string]any{"align": "auto", "cellOptions": map[string]any{"type": "auto"}, "filterable": true, "inspect": false}
 	p.Options = map[string]any{
-		"cellHeight": "sm", "showHeader": true, "sortBy": []any{map[string]any{"desc": true, "displayName": sortBy}},
+		"cellHeight": "sm", "frameIndex": 0, "showHeader": true, "sortBy": []any{map[string]any{"desc": true, "displayName": sortBy}},
 	}
 	names, order, renamed := []string{}, map[string]any{}, map[string]any{}
 	for i, c := range columns {
