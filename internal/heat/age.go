@@ -23,16 +23,18 @@ const MaxIdlePasses = maxAge - 1
 // since have looked at it and found it old.
 type ages [agePlanes]Bitmap
 
-// all are the pages of a region.
-var all = Bitmap{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
-
-// older returns the pages whose age is at least n.
-func (a *ages) older(n int) Bitmap {
+// older sets out to those of the pages whose age is at least n.
+//
+// It returns no Bitmap, because a processor that has stored eight words waits
+// before it can load them as four, which is how Go copies arrays.
+func (a *ages) older(n int, pages, out *Bitmap) {
 	if n <= 0 {
-		return all
+		*out = *pages
+		return
 	}
 	if n > maxAge {
-		return Bitmap{}
+		*out = Bitmap{}
+		return
 	}
 	// An age is above n-1 if, at the highest bit where they differ, it has a 1.
 	var r0, r1, r2, r3, r4, r5, r6, r7 uint64
@@ -46,7 +48,8 @@ func (a *ages) older(n int) Bitmap {
 			r4, r5, r6, r7 = r4&p[4], r5&p[5], r6&p[6], r7&p[7]
 		}
 	}
-	return Bitmap{r0, r1, r2, r3, r4, r5, r6, r7}
+	out[0], out[1], out[2], out[3] = r0&pages[0], r1&pages[1], r2&pages[2], r3&pages[3]
+	out[4], out[5], out[6], out[7] = r4&pages[4], r5&pages[5], r6&pages[6], r7&pages[7]
 }
 
 // least returns the least age of the pages, 0 if there is none.
@@ -69,8 +72,9 @@ func (a *ages) least(pages *Bitmap) int {
 
 // count returns how many of the pages have an age of at least n.
 func (a *ages) count(pages *Bitmap, n int) uint64 {
-	b := a.older(n)
-	return uint64(b.common(pages))
+	var b Bitmap
+	a.older(n, pages, &b)
+	return uint64(b.Count())
 }
 
 // idle adds to counts how many of the pages are at least as old as each of the
@@ -149,26 +153,24 @@ func (s *slab) advance(resident, young *Bitmap, e *events, passes int) {
 		c = p1&a1 | c&(p1|a1)
 		s2 := p2 ^ a2 ^ c
 		c = p2&a2 | c&(p2|a2)
-		s.ages[0][i] = s0 | e.since[0][i]&event
-		s.ages[1][i] = s1 | e.since[1][i]&event
-		s.ages[2][i] = s2 | e.since[2][i]&event
-		if c == 0 && old == was {
-			continue // the planes above stay as they are
+		s0, s1, s2 = s0|e.since[0][i]&event, s1|e.since[1][i]&event, s2|e.since[2][i]&event
+		if c == 0 && old == was { // then the planes above stay as they are
+			s.ages[0][i], s.ages[1][i], s.ages[2][i] = s0, s1, s2
+			continue
 		}
 		p3, p4, p5, p6, p7 := s.ages[3][i]&old, s.ages[4][i]&old, s.ages[5][i]&old, s.ages[6][i]&old, s.ages[7][i]&old
 		c3 := c & p3
 		c4 := c3 & p4
 		c5 := c4 & p5
 		c6 := c5 & p6
-		s.ages[3][i] = p3 ^ c
-		s.ages[4][i] = p4 ^ c3
-		s.ages[5][i] = p5 ^ c4
-		s.ages[6][i] = p6 ^ c5
-		s.ages[7][i] = p7 ^ c6
-		if full := c6 & p7; full != 0 { // beyond maxAge, where they stay
-			for bit := range s.ages {
-				s.ages[bit][i] |= full
-			}
-		}
+		full := c6 & p7 // beyond maxAge, where they stay
+		s.ages[0][i] = s0 | full
+		s.ages[1][i] = s1 | full
+		s.ages[2][i] = s2 | full
+		s.ages[3][i] = p3 ^ c | full
+		s.ages[4][i] = p4 ^ c3 | full
+		s.ages[5][i] = p5 ^ c4 | full
+		s.ages[6][i] = p6 ^ c5 | full
+		s.ages[7][i] = p7 ^ c6 | full
 	}
 }

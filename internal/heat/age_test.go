@@ -35,7 +35,9 @@ func (a *ages) of(i int) int {
 func TestOlder(t *testing.T) {
 	a := agesOf(func(i int) int { return i % 256 })
 	for n := 0; n <= unreached; n++ {
-		got := a.older(n)
+		var all, got Bitmap
+		all.SetRange(0, PagesPerRegion)
+		a.older(n, &all, &got)
 		for i := range PagesPerRegion {
 			if want := i%256 >= n; got.Has(i) != want {
 				t.Fatalf("age %d is at least %d: %v, want %v", i%256, n, got.Has(i), want)

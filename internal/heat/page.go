@@ -41,6 +41,11 @@ func (b *Bitmap) meets(c *Bitmap) bool {
 	return b[0]&c[0]|b[1]&c[1]|b[2]&c[2]|b[3]&c[3]|b[4]&c[4]|b[5]&c[5]|b[6]&c[6]|b[7]&c[7] != 0
 }
 
+// equals tells whether the same pages are set here and in c.
+func (b *Bitmap) equals(c *Bitmap) bool {
+	return (b[0]^c[0])|(b[1]^c[1])|(b[2]^c[2])|(b[3]^c[3])|(b[4]^c[4])|(b[5]^c[5])|(b[6]^c[6])|(b[7]^c[7]) == 0
+}
+
 // common returns the number of pages that are set here and in c.
 func (b *Bitmap) common(c *Bitmap) int {
 	return bits.OnesCount64(b[0]&c[0]) + bits.OnesCount64(b[1]&c[1]) +

@@ -36,16 +36,16 @@ func (r *reaccesses) among(pages *Bitmap) bool {
 
 // found takes in pages that had their first event as they were found young.
 func (r *reaccesses) found(pages *Bitmap, a *ages, cuts []int) {
-	last := a.older(cuts[len(cuts)-1])
-	last.and(pages)
-	var b Bitmap
+	var b, last Bitmap
 	for level, n := range cuts {
-		if level == 0 || b != last { // or else all are that reach this one
-			b = a.older(n)
-			b.and(pages)
+		if level < 2 || !b.equals(&last) { // or else all reach this one, too
+			a.older(n, pages, &b)
 		}
 		if b.empty() {
 			return
+		}
+		if level == 1 {
+			a.older(cuts[len(cuts)-1], &b, &last)
 		}
 		r.first[level].Or(&b)
 		r.levels = max(r.levels, level+1)
@@ -83,24 +83,24 @@ func (r *reaccesses) pages(level int) Bitmap {
 // reaccess finds out which pages of a slab, at the beginning of a window, were
 // reaccessed by its passes.
 func (w *regionWindow) reaccess(s *slab, c *cuts, passes int) {
-	old := s.ages.older(c.least)
-	old.and(&s.tracked)
-	before := old.meets(&w.tally.young)
-	if !before && !c.within {
-		return
+	var old, first Bitmap // old are those that have had no event yet
+	for i := range words {
+		old[i] = s.tracked[i] & w.tally.young[i]
 	}
+	s.ages.older(c.least, &old, &old)
 	for k := range passes {
-		left := passes - 1 - k
-		if before {
-			first := *w.young[left]
-			first.and(&old)
-			if !first.empty() {
-				w.reaccessed.found(&first, &s.ages, c.before[k])
-			}
-			old.remove(w.event[left])
-		}
 		if c.within {
 			w.again(&s.tracked, c, passes, k)
+		} else if old.empty() {
+			return
+		}
+		event, young := w.event[passes-1-k], w.young[passes-1-k]
+		for i := range words {
+			first[i] = old[i] & young[i]
+			old[i] &^= event[i]
+		}
+		if !first.empty() {
+			w.reaccessed.found(&first, &s.ages, c.before[k])
 		}
 	}
 }

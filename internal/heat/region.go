@@ -86,15 +86,18 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 	var never Bitmap
 	var region RegionHeat
 	if sl != nil {
-		var resident Bitmap
-		for i := range parts {
-			if parts[i].Node < maxNodes {
-				resident.Or(&parts[i].Pages)
+		resident := &parts[0].Pages
+		if len(parts) > 1 || parts[0].Node >= maxNodes {
+			resident = &Bitmap{}
+			for i := range parts {
+				if parts[i].Node < maxNodes {
+					resident.Or(&parts[i].Pages)
+				}
 			}
 		}
-		sl.advance(&resident, &w.tally.young, &w.events, t.clock.passes)
+		sl.advance(resident, &w.tally.young, &w.events, t.clock.passes)
 		if t.never > 0 && len(p.res.Mappings) > 0 {
-			never = sl.never(t.never)
+			sl.never(t.never, &never)
 		}
 	}
 	if t.detailed {
@@ -213,7 +216,7 @@ func (t *Tracker) miss(p *process, region uint64, skips []skip) {
 	for k := range t.clock.passes {
 		w.missed[k] = Bitmap{}
 		if p.gaps>>k&1 != 0 {
-			w.missed[k] = all
+			w.missed[k].SetRange(0, PagesPerRegion)
 		}
 	}
 	first := region * PagesPerRegion
@@ -248,8 +251,7 @@ func (t *Tracker) show(c *Classes, part *ResidentPart, sl *slab) {
 		return
 	}
 	for i := range n {
-		c.Idle[i] = sl.ages.older(t.cuts.idle[i])
-		c.Idle[i].and(&part.Pages)
+		sl.ages.older(t.cuts.idle[i], &part.Pages, &c.Idle[i])
 		c.Reaccessed[i] = t.region.reaccessed.pages(i)
 		c.Reaccessed[i].and(&part.Pages)
 	}

@@ -16,17 +16,16 @@ type slab struct {
 	accessed Bitmap
 }
 
-// never returns the tracked pages that have not been found young since they are
+// never sets out to the tracked pages that have not been found young since they are
 // tracked, nor missed in the last passes of that number, all of which looked at
 // them.
-func (s *slab) never(passes int) Bitmap {
-	b := s.tracked
-	b.remove(&s.accessed)
-	if !b.empty() {
-		old := s.ages.older(passes)
-		b.and(&old)
+func (s *slab) never(passes int, out *Bitmap) {
+	for i := range words {
+		out[i] = s.tracked[i] &^ s.accessed[i]
 	}
-	return b
+	if !out.empty() {
+		s.ages.older(passes, out, out)
+	}
 }
 
 // A tally is what one window found of one region.
