@@ -29,9 +29,12 @@ const nobody = 65534
 // patience is how long the browser may take for what it does at once.
 const patience = 30 * time.Second
 
-// chromium starts a browser for the length of a test. Root's has no sandbox, and
-// so nobody runs it.
-func chromium(t *testing.T) context.Context {
+// A browser is a Chromium that runs.
+type browser struct{ context.Context }
+
+// chromium starts a browser for the length of a test. As root it would have no
+// sandbox, and so nobody runs it then.
+func chromium(t *testing.T) browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -60,12 +63,12 @@ func chromium(t *testing.T) context.Context {
 	)
 	allocator, end := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(end)
-	browser, closeBrowser := chromedp.NewContext(allocator)
+	ctx, closeBrowser := chromedp.NewContext(allocator)
 	t.Cleanup(closeBrowser)
-	if err := chromedp.Do(browser); err != nil {
+	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start %s: %v", path, err)
 	}
-	return browser
+	return browser{ctx}
 }
 
 // A tab is the page in a tab of its own, and what went wrong there.
@@ -87,9 +90,9 @@ type size struct {
 
 // open opens the page of a fake. The test fails at its end if there was an error
 // in the browser's console, or a request to somebody else.
-func open(t *testing.T, browser context.Context, f *fake, s size, hash string) *tab {
+func open(t *testing.T, b browser, f *fake, s size, hash string) *tab {
 	t.Helper()
-	ctx, closeTab := chromedp.NewContext(browser)
+	ctx, closeTab := chromedp.NewContext(b)
 	tb := &tab{T: t, fake: f, ctx: ctx}
 	var watching sync.WaitGroup
 	t.Cleanup(func() {

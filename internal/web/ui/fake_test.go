@@ -18,9 +18,6 @@ import (
 	"mglru_exporter/internal/web/ui"
 )
 
-// regionPages is how many pages a region has.
-const regionPages = 512
-
 // passes and window are those of every process of the fake.
 const passes, window = 4, 40 * time.Second
 
@@ -146,9 +143,23 @@ func (f *fake) process(p *proc) api.Process {
 	return out
 }
 
+// valid refuses parameters that the API does not have, as the API does.
+func valid(w http.ResponseWriter, r *http.Request, known ...string) bool {
+	for name, values := range r.URL.Query() {
+		if !slices.Contains(known, name) || len(values) != 1 {
+			answer(w, http.StatusBadRequest, api.Error{Error: "there is no parameter " + name})
+			return false
+		}
+	}
+	return true
+}
+
 func (f *fake) serveProcesses(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !valid(w, r, "memcg", "search", "sort", "limit") {
+		return
+	}
 	if f.broken != "" {
 		answer(w, http.StatusInternalServerError, api.Error{Error: f.broken})
 		return
@@ -177,6 +188,9 @@ func (f *fake) serveProcesses(w http.ResponseWriter, r *http.Request) {
 func (f *fake) serveHeatmap(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !valid(w, r, "rows", "windows", "from", "to") {
+		return
+	}
 	f.asked = append(f.asked, r.URL.String())
 	pid, _ := strconv.Atoi(r.PathValue("pid"))
 	p := f.procs[pid]
@@ -190,9 +204,12 @@ func (f *fake) serveHeatmap(w http.ResponseWriter, r *http.Request) {
 	}
 	q := r.URL.Query()
 	number := func(key string, or, most int) int {
-		n, err := strconv.Atoi(q.Get(key))
-		if err != nil {
+		if !q.Has(key) {
 			return or
+		}
+		n, err := strconv.Atoi(q.Get(key))
+		if err != nil || n < 0 {
+			panic("the page asks for " + r.URL.String())
 		}
 		return min(n, most)
 	}

@@ -1,7 +1,6 @@
 package ui_test
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"os"
@@ -16,7 +15,7 @@ import (
 	"mglru_exporter/internal/api"
 )
 
-func testUnobservedIsNotCold(t *testing.T, browser context.Context) {
+func testUnobservedIsNotCold(t *testing.T, b browser) {
 	p := plain(7, "p", "hot", "cold", "unobserved", "absent")
 	whole := p.cell
 	half := func(r, w int) cell { // the upper fifty of what is cold
@@ -27,7 +26,7 @@ func testUnobservedIsNotCold(t *testing.T, browser context.Context) {
 		return c
 	}
 	p.cell = half
-	tb := open(t, browser, newFake(t, p), desktop, "#pid=7")
+	tb := open(t, b, newFake(t, p), desktop, "#pid=7")
 	tb.drawn()
 	band := func(k float64) map[string]int { // from 0, the lowest, and with no border
 		return tb.colours(box{0.01, 1 - (k+0.48)/4, 0.99, 1 - (k+0.02)/4})
@@ -65,9 +64,9 @@ func testUnobservedIsNotCold(t *testing.T, browser context.Context) {
 }
 
 // testContrast takes WCAG's ratio of each visible text to what is behind it.
-func testContrast(t *testing.T, browser context.Context) {
+func testContrast(t *testing.T, b browser) {
 	f := newFake(t, append(others(), memcached())...)
-	tb := open(t, browser, f, desktop, "#pid=4211")
+	tb := open(t, b, f, desktop, "#pid=4211")
 	tb.drawn()
 	tb.keys("m", arrows["up"])
 	f.change(func() { f.broken = "for the notice" })
@@ -99,8 +98,8 @@ func testContrast(t *testing.T, browser context.Context) {
 // testScales holds the scales to what colour-blind people need: that lightness
 // alone, which they see, tells more from less. Nodes and types must differ under
 // each kind of colour blindness, after Machado and others, 2009.
-func testScales(t *testing.T, browser context.Context) {
-	tb := open(t, browser, newFake(t), desktop, "")
+func testScales(t *testing.T, b browser) {
+	tb := open(t, b, newFake(t), desktop, "")
 	scales := eval[map[string][]string](tb, `import("/heatmap/colours.js").then(c => ({
 		heat: Array.from(c.heatScale, c.css), idle: Array.from(c.idleScale, c.css),
 		nodes: c.nodeColours.map(c.css), types: Object.values(c.typeColours).map(c.css)}))`)
@@ -152,14 +151,14 @@ func TestPageSize(t *testing.T) {
 		{"as much as the API gives", 20000, api.MaxWindows, size{1600, 2500, 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			browser := chromium(t)
+			b := chromium(t)
 			p := plain(7, "large")
 			for i := range 20 {
 				p.mappings = append(p.mappings, mapping{fmt.Sprintf("/lib/lib%d.so", i), c.regions / 20})
 			}
 			f := newFake(t, p)
 			f.ended = c.windows
-			tb := open(t, browser, f, c.screen, "")
+			tb := open(t, b, f, c.screen, "")
 			tb.wait(`document.querySelector("#processes button")`)
 			before := tb.renderer()
 			eval[bool](tb, fmt.Sprintf(`(location.hash = "#pid=7&windows=%d", true)`, c.windows))

@@ -34,10 +34,9 @@ func memcached() *proc {
 			if at > 0.6 {
 				node = 1
 			}
-			filled := float64(w) / 15
 			touched := int(at * 15)
 			switch {
-			case at > filled:
+			case touched > w:
 				return cell{}
 			case w == touched:
 				return unseen(share(1, 512, 512, node, 0), 300)

@@ -292,7 +292,12 @@ function showStatus() {
 
 function showAge() {
   const end = data?.newest ?? Math.max(0, ...listing.map((p) => Date.parse(p.window_end)));
-  $("age").textContent = end ? `data ${duration((api.now() - end) / 1000)} old` : "";
+  const age = api.now() - end;
+  $("age").textContent = end ? `data ${duration(age / 1000)} old` : "";
+  // Windows come when they are due: four of them missed are more than a delay.
+  const columns = data?.columns ?? [];
+  const due = columns.length > 1 ? columns.at(-1).time - columns.at(-2).time : Infinity;
+  $("age").classList.toggle("stale", age > 4 * due);
 }
 
 function start() {

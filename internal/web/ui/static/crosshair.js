@@ -68,21 +68,22 @@ export class Crosshair {
 
   place() {
     const data = this.heat();
-    const shown = data !== null && this.at !== null;
+    const at = data && this.at;
+    const row = at && data.rows[at.row];
+    // Zoom may have left it behind.
+    const shown = row && row.position < this.view.to && row.position + row.regions > this.view.from;
     if (shown) {
-      const { row: r, column: c } = this.at;
-      const row = data.rows[r];
       const { clientWidth: width, clientHeight: height } = this.map.canvas;
       const top = Math.max(0, this.map.y(row.position + row.regions)) * height;
       const bottom = Math.min(1, this.map.y(row.position)) * height;
-      const left = (c / data.columns.length) * width;
+      const left = (at.column / data.columns.length) * width;
       const wide = width / data.columns.length;
       box($("cross-x"), 0, top, width, bottom - top);
       box($("cross-y"), left, 0, wide, height);
       box($("cell"), left, top, wide, bottom - top);
     }
     for (const id of ["cross-x", "cross-y", "cell"]) $(id).hidden = !shown;
-    readout($("readout"), data, shown ? this.at : null);
+    readout($("readout"), data, shown ? at : null);
   }
 
   // point returns where a pointer is, from 0 to 1 in both directions.
