@@ -18,12 +18,20 @@ const (
 	// Event as its data, for each window that ends.
 	EventsPath = "/api/v1/events"
 
-	// DefaultLimit and MaxLimit bound how many processes are listed.
-	DefaultLimit, MaxLimit = 200, 5000
-	// DefaultRows and MaxRows bound the rows of a Heatmap.
-	DefaultRows, MaxRows = 512, 4096
-	// DefaultWindows and MaxWindows bound its columns.
-	DefaultWindows, MaxWindows = 60, 240
+	// DefaultLimit is how many processes are listed unless limit says otherwise.
+	DefaultLimit = 200
+	// MaxLimit bounds limit.
+	MaxLimit = 5000
+	// DefaultRows is how many rows a Heatmap has at most unless rows says
+	// otherwise.
+	DefaultRows = 512
+	// MaxRows bounds rows.
+	MaxRows = 4096
+	// DefaultWindows is how many columns a Heatmap has at most unless windows says
+	// otherwise.
+	DefaultWindows = 60
+	// MaxWindows bounds windows.
+	MaxWindows = 240
 )
 
 // Processes are the processes that have series of their own.

@@ -65,7 +65,7 @@ func follow(t *testing.T, address string) stream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { resp.Body.Close() })
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("Cache-Control") != "no-store" {
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("status %d, header %v", resp.StatusCode, resp.Header)
 	}
 	s := stream{resp, bufio.NewScanner(resp.Body)}
@@ -131,7 +131,7 @@ func TestTooManyFollowersAreTurnedAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if got := decode[api.Error](t, body(t, resp)); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(got.Error, "32 clients") {
+	if got := decode[api.Error](t, body(t, resp)); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !strings.Contains(got.Error, "32 clients") {
 		t.Errorf("%d %q with %v", resp.StatusCode, got.Error, resp.Header)
 	}
 	c.tick()

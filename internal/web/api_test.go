@@ -131,7 +131,7 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, _ := serving(t, c.expose)
 			resp := ask(a, http.MethodGet, c.path)
-			if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Cache-Control") != "no-store" {
+			if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("status %d, header %v", resp.StatusCode, resp.Header)
 			}
 			got := body(t, resp)
@@ -257,7 +257,7 @@ func TestNoHeatmapSaysWhy(t *testing.T) {
 		a := web.NewAPI(web.APIOptions{Snapshot: func() *heat.Snapshot { return snap }, History: h})
 		change(snap, h)
 		resp := ask(a, http.MethodGet, "/api/v1/processes/7/heatmap")
-		if got := decode[api.Error](t, body(t, resp)); resp.StatusCode != 404 || !strings.Contains(got.Error, want) {
+		if got := decode[api.Error](t, body(t, resp)); resp.StatusCode != http.StatusNotFound || !strings.Contains(got.Error, want) {
 			t.Errorf("%d %q, want 404 with %q", resp.StatusCode, got.Error, want)
 		}
 	}
@@ -286,7 +286,7 @@ func TestHeadHasNoBody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b := body(t, resp); resp.StatusCode != 200 || len(b) > 0 {
+		if b := body(t, resp); resp.StatusCode != http.StatusOK || len(b) > 0 {
 			t.Errorf("%s: %d with %q", path, resp.StatusCode, b)
 		}
 		resp.Body.Close()
@@ -336,7 +336,7 @@ func TestTooManyAPIRequestsAreTurnedAway(t *testing.T) {
 		<-begun
 	}
 	resp := ask(a, http.MethodGet, "/api/v1/processes/7/heatmap")
-	if got := decode[api.Error](t, body(t, resp)); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || got.Error == "" {
+	if got := decode[api.Error](t, body(t, resp)); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || got.Error == "" {
 		t.Errorf("%d %q with %v, want 503", resp.StatusCode, got.Error, resp.Header)
 	}
 	close(release)
@@ -368,7 +368,7 @@ func FuzzQueries(f *testing.F) {
 			a.ServeHTTP(w, r)
 			switch resp := w.Result(); {
 			case resp.StatusCode/100 == 3: // a path that the mux cleans
-			case resp.StatusCode != 200:
+			case resp.StatusCode != http.StatusOK:
 				if e := decode[api.Error](t, w.Body.Bytes()); e.Error == "" || resp.StatusCode >= 500 {
 					t.Errorf("%s: %d %q", u, resp.StatusCode, e.Error)
 				}
