@@ -25,6 +25,8 @@ type Options struct {
 	// count. 0 is no bound. The processes with the least resident memory are
 	// left out, whole.
 	MaxSeries int
+	// ExposeAddresses gives mglru_address_band_info the label start.
+	ExposeAddresses bool
 }
 
 // New returns a collector over what snap returns at the time of a scrape. A nil
@@ -50,14 +52,17 @@ type Collector struct {
 	gens   generations
 	self   self
 
-	mu      sync.Mutex // guards what follows
-	opts    Options
-	memory  memory
-	regions regions
-	idle    idle
-	last    *heat.Snapshot      // nil if metrics are to be made anew
-	metrics []prometheus.Metric // of last
-	dropped uint64              // over all snapshots so far
+	mu       sync.Mutex // guards what follows
+	opts     Options
+	memory   memory
+	regions  regions
+	idle     idle
+	never    never
+	bands    bands
+	excluded excluded
+	last     *heat.Snapshot      // nil if metrics are to be made anew
+	metrics  []prometheus.Metric // of last
+	dropped  uint64              // over all snapshots so far
 }
 
 // Set changes the options from the next scrape on. A registry that checks whether
@@ -81,6 +86,7 @@ func (c *Collector) set(opts Options) {
 	area := slices.Concat(process, []string{"node", "type"})
 	c.opts, c.last = opts, nil
 	c.memory, c.regions, c.idle = newMemory(process, area), newRegions(area), newIdle(area)
+	c.never, c.bands, c.excluded = newNever(area), newBands(process, opts.ExposeAddresses), newExcluded(area)
 }
 
 // Describe implements prometheus.Collector.
@@ -88,7 +94,8 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, descs := range [][]*prometheus.Desc{
-		c.memory.descs(), c.regions.descs(), c.idle.descs(), c.passes.descs(), c.gens.descs(), c.self.descs(),
+		c.memory.descs(), c.regions.descs(), c.idle.descs(), c.never.descs(), c.bands.descs(), c.excluded.descs(),
+		c.passes.descs(), c.gens.descs(), c.self.descs(),
 	} {
 		for _, d := range descs {
 			ch <- d
@@ -123,6 +130,9 @@ func (c *Collector) current() []prometheus.Metric {
 		c.memory.emit(e, r)
 		c.regions.emit(e, r)
 		c.idle.emit(e, r)
+		c.never.emit(e, r)
+		c.bands.emit(e, r)
+		c.excluded.emit(e, r)
 	}
 	for _, m := range memcgs {
 		c.passes.emit(e, m)

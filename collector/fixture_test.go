@@ -31,11 +31,17 @@ func twoNodes() *heat.Snapshot {
 					{PID: heat.PIDOther, SwappedBytes: 0, Areas: []heat.Area{
 						{Node: 0, Type: heat.Anon, Unobserved: 3 * mib, Resident: 3 * mib, Accesses: histogram(0, 2)},
 					}},
-					{PID: 4711, Comm: "memcached", SwappedBytes: 12 * mib, Areas: []heat.Area{
+					{PID: 4711, Comm: "memcached", SwappedBytes: 12 * mib, Bands: []heat.Band{
+						{Accesses: 29_000, Resident: 130 * mib, Start: 0x55d0c3c00000, Mapping: "[heap]"},
+						{Start: 0x55d0d3c00000, Mapping: "[heap]"},
+						{Accesses: 104, Resident: mib, Start: 0x7f2a5be00000, Mapping: "/usr/lib/a\\012b\xff.so (deleted)"},
+					}, Excluded: []heat.Excluded{{Node: 1, Type: heat.Anon, Bytes: 7 * mib}, {Node: -1, Type: heat.File, Bytes: 4096}}, Areas: []heat.Area{
 						{Node: 0, Type: heat.Anon, Hot: 16 * mib, Warm: 4 * mib, Cold: 100 * mib, Unobserved: 8 * mib, Resident: 128 * mib, Accesses: histogram(29_100, 40, 7, 3, 14),
-							Idle: []uint64{100 * mib, 90 * mib, 8192}, Reaccessed: []uint64{5 * mib, 4 * mib, 0}, HeatRatio: 0.125, HeatKnown: true},
+							Idle: []uint64{100 * mib, 90 * mib, 8192}, Reaccessed: []uint64{5 * mib, 4 * mib, 0}, HeatRatio: 0.125, HeatKnown: true,
+							Never: []heat.MappingBytes{{Mapping: "[heap]", Bytes: 60 * mib}, {Mapping: "[anon:jemalloc]", Bytes: 8192}, {Mapping: heat.OtherMappings, Bytes: mib}}},
 						{Node: 0, Type: heat.File, Hot: 4096, Cold: mib - 4096, Resident: mib, Accesses: histogram(4, 0, 1),
-							Idle: []uint64{0, 0, 0}, Reaccessed: []uint64{4096, 0, 0}, HeatRatio: 1, HeatKnown: true},
+							Idle: []uint64{0, 0, 0}, Reaccessed: []uint64{4096, 0, 0}, HeatRatio: 1, HeatKnown: true,
+							Never: []heat.MappingBytes{{Mapping: "/usr/lib/a\\012b\xff.so (deleted)", Bytes: 4096}}},
 						{Node: 1, Type: heat.Shmem, Warm: 2 * mib, Resident: 2 * mib, Accesses: histogram(100, 0, 0, 1)},
 						{Node: -1, Type: heat.File, Unobserved: 2 * mib, Resident: 2 * mib, Accesses: histogram(0)},
 					}},

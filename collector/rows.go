@@ -17,7 +17,9 @@ type row struct {
 	swapped  uint64
 	idleAges []time.Duration
 	areas    []heat.Area
-	shared   bool // areas is a snapshot's and must not be changed
+	bands    []heat.Band // none of more than one process
+	excluded []heat.Excluded
+	shared   bool // areas and excluded are a snapshot's and must not be changed
 }
 
 // makeRows returns the rows of all memcgs that have had a window. Series that
@@ -32,7 +34,7 @@ func makeRows(memcgs []*heat.MemcgSnapshot, opts Options) []*row {
 		index := make(map[[2]string]*row, len(m.Series))
 		for j := range m.Series {
 			s := &m.Series[j]
-			labels := make([]string, 1, 6) // leaves room for node, type and min_idle_seconds
+			labels := make([]string, 1, 6) // leaves room for node, type and one more
 			labels[0] = memcg.CleanLabel(m.Path)
 			var key [2]string
 			if opts.LabelPID {
@@ -47,7 +49,7 @@ func makeRows(memcgs []*heat.MemcgSnapshot, opts Options) []*row {
 				r.merge(s)
 				continue
 			}
-			r := &row{labels: labels, swapped: s.SwappedBytes, idleAges: m.IdleAges, areas: s.Areas, shared: true}
+			r := &row{labels: labels, swapped: s.SwappedBytes, idleAges: m.IdleAges, areas: s.Areas, bands: s.Bands, excluded: s.Excluded, shared: true}
 			for k := range s.Areas {
 				r.resident += s.Areas[k].Resident
 			}
@@ -61,12 +63,16 @@ func makeRows(memcgs []*heat.MemcgSnapshot, opts Options) []*row {
 // merge adds a series to a row.
 func (r *row) merge(s *heat.Series) {
 	if r.shared {
-		r.areas, r.shared = slices.Clone(r.areas), false
+		r.areas, r.excluded, r.shared = slices.Clone(r.areas), slices.Clone(r.excluded), false
 		for i := range r.areas {
 			own(&r.areas[i])
 		}
 	}
 	r.swapped += s.SwappedBytes
+	r.bands = nil
+	for _, x := range s.Excluded {
+		r.excluded = heat.Exclude(r.excluded, x.Node, x.Type, x.Bytes)
+	}
 	for _, a := range s.Areas {
 		r.resident += a.Resident
 		i := slices.IndexFunc(r.areas, func(b heat.Area) bool { return b.Node == a.Node && b.Type == a.Type })
@@ -77,6 +83,7 @@ func (r *row) merge(s *heat.Series) {
 		}
 		b := &r.areas[i]
 		mergeIdle(b, &a)
+		mergeNever(b, &a)
 		b.Hot += a.Hot
 		b.Warm += a.Warm
 		b.Cold += a.Cold
@@ -91,6 +98,7 @@ func own(a *heat.Area) {
 	a.Accesses.Counts = slices.Clone(a.Accesses.Counts)
 	a.Idle = slices.Clone(a.Idle)
 	a.Reaccessed = slices.Clone(a.Reaccessed)
+	a.Never = slices.Clone(a.Never)
 }
 
 // mergeHistograms adds b to a, whose counts it may change. Both come from one
@@ -114,9 +122,9 @@ func mergeHistograms(a, b heat.Histogram) heat.Histogram {
 
 // size is the number of series of a row.
 func (r *row) size() uint64 {
-	n := uint64(swappedSeries)
+	n := uint64(swappedSeries) + r.excludedSeries() + bandSeries*uint64(len(r.bands))
 	for i := range r.areas {
-		n += memorySeries + regionSeries(&r.areas[i].Accesses) + r.idleSeries(&r.areas[i])
+		n += memorySeries + regionSeries(&r.areas[i].Accesses) + r.idleSeries(&r.areas[i]) + neverSeries(&r.areas[i])
 	}
 	return n
 }
