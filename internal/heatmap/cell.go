@@ -73,8 +73,8 @@ func appendCells(dst []byte, regions []heat.RegionHeat) []byte {
 // append appends a cell that comes n times.
 func (c *cell) append(dst []byte, before *cell, n int) []byte {
 	var flags byte
-	set := func(flag byte, if_ bool) {
-		if if_ {
+	set := func(flag byte, has bool) {
+		if has {
 			flags |= flag
 		}
 	}
