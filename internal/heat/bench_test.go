@@ -1,6 +1,7 @@
 package heat
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -26,6 +27,12 @@ func tick(t *Tracker) *Tracker {
 
 func benchResidency(n int) *Residency {
 	r := &Residency{Parts: make([]ResidentPart, n)}
+	for first := 0; first < n; first += benchRuns {
+		start := uint64(first + first/benchRuns)
+		r.Mappings = append(r.Mappings, Mapping{
+			Start: start * RegionSize, End: (start + benchRuns) * RegionSize, Name: fmt.Sprintf("/lib/%d.so", first%7),
+		})
+	}
 	var all Bitmap
 	all.SetRange(0, PagesPerRegion)
 	for i := range r.Parts {
@@ -41,6 +48,7 @@ func benchTracker(b *testing.B, res map[int]*Residency) *Tracker {
 		RegionBuckets: []uint64{0, 1, 8, 64, 256, 512, 1024, 2048},
 		IdleAges:      []time.Duration{time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour},
 		LabelPID:      true, LabelComm: true,
+		NeverWindows: 10, NeverTop: 5,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -105,10 +113,11 @@ func BenchmarkFold(b *testing.B) {
 	}
 }
 
-// BenchmarkEndWindow ends windows of four passes, with six idle ages.
+// BenchmarkEndWindow ends windows of four passes, with six idle ages. What is cold
+// was never accessed.
 func BenchmarkEndWindow(b *testing.B) {
 	same := benchResidency(benchRegions)
-	other := &Residency{Parts: slices.Clone(same.Parts)}
+	other := &Residency{Parts: slices.Clone(same.Parts), Mappings: same.Mappings}
 	for i := range other.Parts {
 		other.Parts[i].Region += 3
 	}
@@ -128,6 +137,19 @@ func BenchmarkEndWindow(b *testing.B) {
 		{"young-in-each-pass", func(int, int) Bitmap { return some }, [2]*Residency{same, same}},
 		{"others-reaccessed-in-each-pass", func(window, pass int) Bitmap {
 			return Bitmap{1 << (window*4 + pass) % 64, 2, 1 << (window*4 + pass) % 64, 8, 16, 32, 64, 128}
+		}, [2]*Residency{same, same}},
+		{"all-ages", func(window, pass int) Bitmap {
+			// Pages of the first word are young every other time, those of the last
+			// one every 256th.
+			r := rand.New(rand.NewPCG(uint64(window), uint64(pass)))
+			var young Bitmap
+			for i := range young {
+				young[i] = r.Uint64()
+				for range i {
+					young[i] &= r.Uint64()
+				}
+			}
+			return young
 		}, [2]*Residency{same, same}},
 		{"moved-regions", func(int, int) Bitmap { return Bitmap{} }, [2]*Residency{other, same}},
 	} {
@@ -157,14 +179,14 @@ func BenchmarkEndWindow(b *testing.B) {
 				cpu += cpuTime() - start
 			}
 			b.StopTimer()
-			for i := range 6 { // so that ages differ, and all memory has been touched
+			for i := range 12 { // so that ages differ, and all memory has been touched
 				window(i)
 			}
 			b.ResetTimer()
 			b.ReportAllocs()
 			cpu = 0
 			for i := range b.N {
-				window(6 + i)
+				window(12 + i)
 			}
 			perRegion(b, cpu)
 		})

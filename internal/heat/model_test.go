@@ -44,6 +44,10 @@ import (
 //   - If page's age counts from pass k, then as seen by pass n it has been idle
 //     from the end of k to the beginning of n. At the end of a window it is idle
 //     for as long as the last pass saw it to be, if its node can be told apart.
+//   - A page was never accessed, at the end of a window, if it is resident on a node
+//     that can be told apart, and its age then counts from a pass that is at least
+//     NeverWindows times PassesPerWindow before the last, and no pass has found it
+//     young since it is tracked.
 //   - A page found young by a pass is reaccessed after having been idle for as
 //     long as the pass before saw it to be. It counts if it was tracked before
 //     the window and is resident at its end.
@@ -207,13 +211,70 @@ func (m *model) ages(p *modelProcess, res *Residency) {
 	}
 }
 
-// idle is for how long a tracked page has been idle, as seen by a pass.
-func (m *model) idle(p *modelProcess, page uint64, pass int) time.Duration {
+// from is the pass that a tracked page's age counts from, as seen by another.
+func (m *model) from(p *modelProcess, page uint64, pass int) int {
 	from := pass
 	for from > p.since[page] && !p.gaps[from] && !p.skipped[page][from] && !p.found[page][from] {
 		from--
 	}
-	return m.begins[pass].Sub(m.ends[max(from, pass-maxAge)])
+	return from
+}
+
+// idle is for how long a tracked page has been idle, as seen by a pass.
+func (m *model) idle(p *modelProcess, page uint64, pass int) time.Duration {
+	return m.begins[pass].Sub(m.ends[max(m.from(p, page, pass), pass-maxAge)])
+}
+
+// never tells whether a tracked page was never accessed.
+func (m *model) never(p *modelProcess, page uint64) bool {
+	for pass := range p.found[page] {
+		if pass > p.since[page] {
+			return false
+		}
+	}
+	return m.pass-1-m.from(p, page, m.pass-1) >= m.params.NeverWindows*m.params.PassesPerWindow
+}
+
+// nameOf is the name of the mapping that a page is in.
+func nameOf(mappings []Mapping, page uint64) string {
+	for _, m := range mappings {
+		if m.Start <= page*PageSize && page*PageSize < m.End {
+			return m.Name
+		}
+	}
+	return UnknownMapping
+}
+
+// topNever sorts the names of the areas' mappings and merges those beyond the top.
+func (m *model) topNever(areas map[areaKey]*Area) {
+	total := map[string]uint64{}
+	for _, a := range areas {
+		for _, n := range a.Never {
+			total[n.Mapping] += n.Bytes
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(total), func(a, b string) int {
+		return cmp.Or(cmp.Compare(total[b], total[a]), cmp.Compare(a, b))
+	})
+	for _, a := range areas {
+		var never []MappingBytes
+		var others uint64
+		for _, n := range a.Never {
+			if slices.Index(names, n.Mapping) < m.params.NeverTop {
+				never = append(never, n)
+			} else {
+				others += n.Bytes
+			}
+		}
+		if others > 0 {
+			never = append(never, MappingBytes{OtherMappings, others})
+			m.seen["merged mapping"]++
+		}
+		slices.SortFunc(never, func(a, b MappingBytes) int {
+			return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Mapping, b.Mapping))
+		})
+		a.Never = never
+	}
 }
 
 // reaccesses counts for how long a page that was tracked before the window had
@@ -399,6 +460,19 @@ func (m *model) sum(p *modelProcess, res *Residency, areas map[areaKey]*Area, hi
 			if _, tracked := p.since[page]; !tracked {
 				continue
 			}
+			if m.params.NeverWindows > 0 && m.params.NeverTop > 0 && len(res.Mappings) > 0 && part.Node < 64 && m.never(p, page) {
+				name := nameOf(res.Mappings, page)
+				at := slices.IndexFunc(a.Never, func(n MappingBytes) bool { return n.Mapping == name })
+				if at < 0 {
+					at = len(a.Never)
+					a.Never = append(a.Never, MappingBytes{Mapping: name})
+				}
+				a.Never[at].Bytes += PageSize
+				m.seen["never accessed"]++
+				if name == UnknownMapping {
+					m.seen["unknown mapping"]++
+				}
+			}
 			for i, d := range m.params.IdleAges {
 				if part.Node < 64 && m.idle(p, page, m.pass-1) >= d {
 					a.Idle[i] += PageSize
@@ -493,6 +567,7 @@ func (m *model) series(areas map[seriesKey]map[areaKey]*Area, hists map[seriesKe
 	var out []Series
 	for k, byArea := range areas {
 		s := Series{PID: k.pid, Comm: k.comm, SwappedBytes: swapped[k]}
+		m.topNever(byArea)
 		for ak := range hists[k] {
 			if byArea[ak] == nil {
 				byArea[ak] = &Area{Node: int(ak.node), Type: ak.typ, Idle: make([]uint64, len(m.params.IdleAges))}
@@ -595,6 +670,9 @@ func newHistory(tb testing.TB, seed uint64) *history {
 	}
 	if h.chance(0.3) {
 		p.AddressBands = 1 + h.IntN(20)
+	}
+	if h.chance(0.7) {
+		p.NeverWindows, p.NeverTop = 1+h.IntN(2), h.IntN(5)
 	}
 	if h.chance(0.2) {
 		p.MinResident = uint64(h.IntN(40)) * PageSize
@@ -1044,7 +1122,7 @@ func TestTrackerDoesWhatTheModelDoes(t *testing.T) {
 	if *seed != 0 {
 		return
 	}
-	for _, class := range []string{"hot", "warm", "cold", "unobserved", "idle", "reaccessed", "idle region"} {
+	for _, class := range []string{"hot", "warm", "cold", "unobserved", "idle", "reaccessed", "idle region", "never accessed", "merged mapping", "unknown mapping"} {
 		if seen[class] == 0 {
 			t.Errorf("no history had a %s page", class)
 		}
