@@ -113,7 +113,7 @@ func TestEachWindowIsOneEvent(t *testing.T) {
 			t.Errorf("ends with %q and %v", got, s.text.Err())
 		}
 	}
-	if status := ask(c.API, http.MethodGet, "/api/v1/events").StatusCode; status != 503 {
+	if status := ask(c.API, http.MethodGet, "/api/v1/events").Code; status != http.StatusServiceUnavailable {
 		t.Errorf("after the stop: %d, want 503", status)
 	}
 }

@@ -89,10 +89,10 @@ func serving(t testing.TB, expose bool) (*web.API, *heatmap.History) {
 	return a, h
 }
 
-func ask(h http.Handler, method, path string) *http.Response {
+func ask(h http.Handler, method, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
-	return w.Result()
+	return w
 }
 
 func body(t testing.TB, resp *http.Response) []byte {
@@ -131,10 +131,10 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, _ := serving(t, c.expose)
 			resp := ask(a, http.MethodGet, c.path)
-			if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Cache-Control") != "no-store" {
-				t.Errorf("status %d, header %v", resp.StatusCode, resp.Header)
+			if resp.Code != http.StatusOK || resp.Header().Get("Content-Type") != "application/json" || resp.Header().Get("Cache-Control") != "no-store" {
+				t.Errorf("status %d, header %v", resp.Code, resp.Header())
 			}
-			got := body(t, resp)
+			got := resp.Body.Bytes()
 			if strings.HasPrefix(name, "processes") {
 				decode[api.Processes](t, got)
 			} else {
@@ -186,7 +186,7 @@ func TestProcessesAreSelectedAndSorted(t *testing.T) {
 		{"search=&limit=5000", []int{7, 42, 8}, 3},
 		{"memcg=/bakery&search=8&sort=pid", []int{8}, 1},
 	} {
-		got := decode[api.Processes](t, body(t, ask(a, http.MethodGet, "/api/v1/processes?"+c.query)))
+		got := decode[api.Processes](t, ask(a, http.MethodGet, "/api/v1/processes?"+c.query).Body.Bytes())
 		pids := []int{}
 		for _, p := range got.Processes {
 			pids = append(pids, p.PID)
@@ -232,12 +232,12 @@ func TestErrorsSayWhatIsWrongAndWhatIsRight(t *testing.T) {
 		{"OPTIONS", "/api/v1/events", 405, `method OPTIONS is not allowed, use GET`},
 	} {
 		resp := ask(a, c.method, c.path)
-		got := decode[api.Error](t, body(t, resp))
-		if resp.StatusCode != c.status || got.Error != c.text || resp.Header.Get("Content-Type") != "application/json" {
-			t.Errorf("%s %.80s: %d %q, want %d %q", c.method, c.path, resp.StatusCode, got.Error, c.status, c.text)
+		got := decode[api.Error](t, resp.Body.Bytes())
+		if resp.Code != c.status || got.Error != c.text || resp.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%s %.80s: %d %q, want %d %q", c.method, c.path, resp.Code, got.Error, c.status, c.text)
 		}
-		if (resp.Header.Get("Allow") == "GET, HEAD") != (c.status == 405) {
-			t.Errorf("%s %.80s: Allow %q", c.method, c.path, resp.Header.Get("Allow"))
+		if (resp.Header().Get("Allow") == "GET, HEAD") != (c.status == 405) {
+			t.Errorf("%s %.80s: Allow %q", c.method, c.path, resp.Header().Get("Allow"))
 		}
 	}
 }
@@ -257,8 +257,8 @@ func TestNoHeatmapSaysWhy(t *testing.T) {
 		a := web.NewAPI(web.APIOptions{Snapshot: func() *heat.Snapshot { return snap }, History: h})
 		change(snap, h)
 		resp := ask(a, http.MethodGet, "/api/v1/processes/7/heatmap")
-		if got := decode[api.Error](t, body(t, resp)); resp.StatusCode != http.StatusNotFound || !strings.Contains(got.Error, want) {
-			t.Errorf("%d %q, want 404 with %q", resp.StatusCode, got.Error, want)
+		if got := decode[api.Error](t, resp.Body.Bytes()); resp.Code != http.StatusNotFound || !strings.Contains(got.Error, want) {
+			t.Errorf("%d %q, want 404 with %q", resp.Code, got.Error, want)
 		}
 	}
 }
@@ -271,7 +271,7 @@ func TestAProcessThatHasMovedIsWhereItWasLast(t *testing.T) {
 	a.Snapshot = func() *heat.Snapshot { return moved }
 	h.Add("/smithy", oven(noon.Add(time.Minute)))
 	a.Ended("/smithy")
-	got := decode[api.Heatmap](t, body(t, ask(a, http.MethodGet, "/api/v1/processes/7/heatmap")))
+	got := decode[api.Heatmap](t, ask(a, http.MethodGet, "/api/v1/processes/7/heatmap").Body.Bytes())
 	if got.Process.Memcg != "/smithy" || len(got.Columns) != 1 || got.Process.Windows != 1 {
 		t.Errorf("process %+v with %d columns, want that of /smithy with one", got.Process, len(got.Columns))
 	}
@@ -298,7 +298,7 @@ func TestHeadHasNoBody(t *testing.T) {
 
 func TestGzip(t *testing.T) {
 	a, _ := serving(t, false)
-	plain := body(t, ask(a, http.MethodGet, "/api/v1/processes/7/heatmap"))
+	plain := ask(a, http.MethodGet, "/api/v1/processes/7/heatmap").Body.Bytes()
 	for accept, want := range map[string]bool{"gzip": true, "br, gzip": true, "": false, "br": false, "gzip;q=0": false} {
 		r := httptest.NewRequest(http.MethodGet, "/api/v1/processes/7/heatmap", nil)
 		r.Header.Set("Accept-Encoding", accept)
@@ -332,12 +332,12 @@ func TestTooManyAPIRequestsAreTurnedAway(t *testing.T) {
 	}})
 	done := make(chan int)
 	for range slots {
-		go func() { done <- ask(a, http.MethodGet, "/api/v1/processes").StatusCode }()
+		go func() { done <- ask(a, http.MethodGet, "/api/v1/processes").Code }()
 		<-begun
 	}
 	resp := ask(a, http.MethodGet, "/api/v1/processes/7/heatmap")
-	if got := decode[api.Error](t, body(t, resp)); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || got.Error == "" {
-		t.Errorf("%d %q with %v, want 503", resp.StatusCode, got.Error, resp.Header)
+	if got := decode[api.Error](t, resp.Body.Bytes()); resp.Code != http.StatusServiceUnavailable || resp.Header().Get("Retry-After") == "" || got.Error == "" {
+		t.Errorf("%d %q with %v, want 503", resp.Code, got.Error, resp.Header())
 	}
 	close(release)
 	for range slots {
