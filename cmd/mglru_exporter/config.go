@@ -12,6 +12,8 @@ import (
 type configFile struct {
 	name  string
 	named bool // by the user, not by default
+	// addresses tells whether it may have ranges of them.
+	addresses bool
 }
 
 // load reads the configuration. If there is no such file the error says how to
@@ -19,6 +21,11 @@ type configFile struct {
 func (f configFile) load() (*config.Config, error) {
 	cfg, err := config.Load(f.name)
 	switch {
+	case err == nil && !f.addresses:
+		if err := cfg.CheckAddresses("--web.expose-addresses"); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		return cfg, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return cfg, err
 	case f.named:

@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		BoolVar(&sv.noExporterMetrics)
 	serve.Flag("web.max-requests", "How many scrapes may run at the same time, 0 for any number.").
 		Default("40").IntVar(&sv.maxRequests)
-	serve.Flag("web.expose-addresses", "Let the API tell virtual addresses. Who reads them knows where the processes have what.").
+	serve.Flag("web.expose-addresses", "Let the API and mglru_address_band_info tell virtual addresses, and the config have ranges of them. Who reads them knows where the processes have what.").
 		BoolVar(&sv.exposeAddresses)
 
 	check := app.Command("check", "Tell whether the configuration is valid and which sources work on this machine, and what would repair the others.")
@@ -101,6 +101,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		complain(stderr, fmt.Errorf("%w, try --help", err))
 		return exitUsage
 	}
+	file.addresses = selected != serve.FullCommand() || sv.exposeAddresses
 	if selected == check.FullCommand() {
 		ok, err := ck.run(file)
 		if err != nil {

@@ -233,6 +233,11 @@ func TestWhatCannotStartSaysWhyAndEnds(t *testing.T) {
 	bad := write(t, "config.yaml", "aging: {intervall: 1s}\nmemcgs: []\n")
 	badWeb := write(t, "web.yml", "nonsense: 1\n")
 	none := filepath.Join(t.TempDir(), "none.yaml")
+	ranges := write(t, "config.yaml", "memcgs: [{path: /a, regions: [0x1000-0x2000]}]\n")
+	replay := func(recording, regions string) string {
+		return write(t, "config.yaml", "source: replay\nreplay: {file: "+recording+"}\nmemcgs: [{path: /**}, {path: /a, regions: ["+regions+"]}]\n")
+	}
+	const old, guest = "../../internal/recording/testdata/version1.mglru", "../../internal/recording/testdata/version2.mglru"
 	failing := newMonitor()
 	failing.now, failing.end = true, errors.New("start source hooks: permission denied")
 	free := "--web.listen-address=127.0.0.1:0"
@@ -256,6 +261,12 @@ func TestWhatCannotStartSaysWhyAndEnds(t *testing.T) {
 			[]string{"error: read config: read " + filepath.Dir(good) + ": is a directory"}},
 		{"two mistakes in the config", []string{"--config.file=" + bad}, fakeSystem(newMonitor()), exitFailure,
 			[]string{"error: " + bad + ":1: aging.intervall: unknown key, did you mean interval?", "error: " + bad + ":2: memcgs: names no memcg"}},
+		{"a range of addresses", []string{"--config.file=" + ranges, free}, fakeSystem(newMonitor()), exitFailure,
+			[]string{"error: " + ranges + ": memcgs[0].regions: 0x1000-0x2000 (of /a) is a range of addresses, start with --web.expose-addresses"}},
+		{"regions of a recording without mappings", []string{"--config.file=" + replay(old, "/lib/*"), free}, host(), exitFailure,
+			[]string{"error: " + old + " has no mappings, so memcgs[1].regions (of /a) can select none"}},
+		{"ranges of a recording without addresses", []string{"--config.file=" + replay(guest, "0x1000-0x2000"), "--web.expose-addresses", free}, host(), exitFailure,
+			[]string{"error: " + guest + " does not tell addresses, so memcgs[1].regions (of /a) cannot have a range"}},
 		{"bad web config", []string{"--config.file=" + good, "--web.config.file=" + badWeb}, fakeSystem(newMonitor()), exitFailure,
 			[]string{"error: web config file " + badWeb}},
 		{"bad telemetry path", []string{"--config.file=" + good, "--web.telemetry-path=metrics"}, fakeSystem(newMonitor()), exitFailure,

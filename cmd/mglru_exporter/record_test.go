@@ -36,7 +36,10 @@ func (*village) Identify(pid int) (heat.Process, error) {
 func (*village) Residency(_ context.Context, _ int, res *heat.Residency) error {
 	var pages heat.Bitmap
 	pages.SetRange(0, heat.PagesPerRegion)
-	*res = heat.Residency{Parts: []heat.ResidentPart{{Region: 0xabcdef, Pages: pages}}}
+	const start, middle, end = 0xabcdef * heat.RegionSize, 0xabcdef*heat.RegionSize + heat.RegionSize/4, 0xabcdf0 * heat.RegionSize
+	*res = heat.Residency{Parts: []heat.ResidentPart{{Region: 0xabcdef, Pages: pages}}, Mappings: []heat.Mapping{
+		{Start: start, End: middle, Name: "[heap]"}, {Start: middle, End: end, Name: "/opt/mill/wheel.so"},
+	}}
 	return nil
 }
 func (*village) Info() heat.SourceInfo {
@@ -102,6 +105,35 @@ func TestRecordAndServeIt(t *testing.T) {
 	}
 	if !strings.Contains(pages[0], `mglru_source_info{granularity="page",source="replay"} 1`) {
 		t.Error("the source is not replay")
+	}
+	if strings.Contains(pages[0], "mglru_excluded_bytes{") || strings.Contains(pages[0], "mglru_address") {
+		t.Error("nobody has asked for regions or bands")
+	}
+	some := write(t, "config.yaml", "source: replay\nreplay: {file: "+file+", speed: 0}\nmemcgs: [{path: /a, processes: {min_resident: 0}, regions: [/opt/*], address_bands: 1}]\n")
+	for _, flag := range []string{"--no-web.expose-addresses", "--web.expose-addresses"} {
+		url, stop := start(t, host(), flag, "--config.file="+some)
+		var page string
+		for !strings.Contains(page, "mglru_hot_bytes") || strings.Contains(page, `mglru_address_accesses{band="000",comm="mill",memcg="/a",pid="42"} 0`) {
+			_, page = get(t, url+"/metrics")
+		}
+		for _, want := range []string{
+			`mglru_resident_bytes{comm="mill",memcg="/a",node="0",pid="42",type="anon"} 1.572864e+06`,
+			`mglru_hot_bytes{comm="mill",memcg="/a",node="0",pid="42",type="anon"} 524288`,
+			`mglru_excluded_bytes{comm="mill",memcg="/a",node="0",pid="42",type="anon"} 524288`,
+			`mglru_address_resident_bytes{band="000",comm="mill",memcg="/a",pid="42"} 1.572864e+06`,
+			`mglru_address_accesses{band="000",comm="mill",memcg="/a",pid="42"} 256`, // 128 pages in each of 2 passes
+			`mglru_address_band_info{band="000",comm="mill",mapping="/opt/mill/wheel.so",memcg="/a",pid="42"`,
+		} {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s: no %s in\n%s", flag, want, page)
+			}
+		}
+		if got := strings.Contains(page, `start="0x`); got != (flag == "--web.expose-addresses") {
+			t.Errorf("%s: addresses in the metrics: %v", flag, got)
+		}
+		if code, stderr := stop(); code != exitOK {
+			t.Errorf("exit code %d, stderr:\n%s", code, stderr)
+		}
 	}
 	stdout.Reset()
 	if code := run(t.Context(), []string{"check", "--config.file=" + playing}, &stdout, &stderr, host()); code != exitOK || !strings.Contains(stdout.String(), "with source fake") {

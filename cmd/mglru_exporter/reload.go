@@ -54,7 +54,7 @@ func (r *reloader) swap() (*config.Config, error) {
 	if err := r.monitor.Reload(cfg); err != nil {
 		return nil, err
 	}
-	r.collector.Set(seriesOptions(cfg))
+	r.collector.Set(seriesOptions(cfg, r.file.addresses))
 	r.history.SetLimit(int(cfg.Limits.MaxHeatmapBytes))
 	return cfg, nil
 }
@@ -71,7 +71,9 @@ func (r *reloader) onSignal(ctx context.Context, hangup <-chan os.Signal) error 
 	}
 }
 
-// seriesOptions are what a config says of series.
-func seriesOptions(cfg *config.Config) collector.Options {
-	return collector.Options{LabelPID: cfg.Labels.PID, LabelComm: cfg.Labels.Comm, MaxSeries: cfg.Limits.MaxSeries}
+// seriesOptions are what a config says of series, which may tell addresses or not.
+func seriesOptions(cfg *config.Config, addresses bool) collector.Options {
+	return collector.Options{
+		LabelPID: cfg.Labels.PID, LabelComm: cfg.Labels.Comm, MaxSeries: cfg.Limits.MaxSeries, ExposeAddresses: addresses,
+	}
 }

@@ -75,6 +75,8 @@ func TestReload(t *testing.T) {
 		{"empty, as while it is being written", "", nil, 500, []string{file + ":1: is empty"}, `pid="42"`},
 		{"another source", "source: stock\n" + goodConfig, nil, 500,
 			[]string{file + ": source (was auto, now stock): cannot change while the exporter runs, restart it"}, `pid="42"`},
+		{"a range of addresses", "memcgs: [{path: /a, regions: [0x1000-0x2000]}]\n", nil, 500,
+			[]string{file + ": memcgs[0].regions: 0x1000-0x2000 (of /a) is a range of addresses"}, `pid="42"`},
 		{"the monitor refuses", goodConfig, errors.New("memcg \"/a\": no"), 500, []string{`memcg "/a": no`}, `pid="42"`},
 		{"other labels", "labels: {pid: false}\n" + goodConfig, nil, 200, []string{"reloaded\n"}, `node="0",type`},
 		{"labels as before", goodConfig, nil, 200, []string{"reloaded\n"}, `pid="42"`},

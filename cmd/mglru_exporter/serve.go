@@ -50,7 +50,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	var mon monitor
 	r := &reloader{
 		file: file, log: log, started: cfg,
-		collector: collector.New(func() *heat.Snapshot { return mon.Snapshot() }, seriesOptions(cfg)),
+		collector: collector.New(func() *heat.Snapshot { return mon.Snapshot() }, seriesOptions(cfg, s.exposeAddresses)),
 		state:     collector.NewConfigReload(),
 	}
 	r.state.Succeeded(time.Now())
