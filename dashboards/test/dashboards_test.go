@@ -43,12 +43,11 @@ type panel struct {
 }
 
 type target struct {
-	Datasource           *datasource
-	Expr, Format         string
-	Instant, Range       bool
-	Interval             string
-	LegendFormat, RefID  string
-	EditorMode, QueryRaw string
+	Datasource          *datasource
+	Expr, Format        string
+	Instant, Range      bool
+	Interval            string
+	LegendFormat, RefID string
 }
 
 type datasource struct{ Type, UID string }
@@ -189,11 +188,14 @@ func checkPanel(t *testing.T, p panel) {
 		if q.Format != format {
 			t.Errorf("target %s of a %s: format %q, want %q", q.RefID, p.Type, q.Format, format)
 		}
-		if strings.Contains(q.Expr, "$__rate_interval") != (q.Interval != "") && strings.Contains(q.Expr, "region_accesses") {
-			t.Errorf("target %s counts windows, but its least step is %q", q.RefID, q.Interval)
+		if countsWindows.MatchString(q.Expr) != (q.Interval == "$window") {
+			t.Errorf("target %s: least step %q; what grows by windows needs $window, nothing else does", q.RefID, q.Interval)
 		}
 	}
 }
+
+// countsWindows finds counters that grow once a window.
+var countsWindows = regexp.MustCompile(`mglru_(region_accesses|reaccessed)\w*\{[^}]*\}\[`)
 
 // columns returns the names of the fields that a table shows.
 func (p panel) columns(t *testing.T) []string {
@@ -213,6 +215,8 @@ func (p panel) columns(t *testing.T) []string {
 type query struct {
 	name, expr string
 	instant    bool
+	// rule is the expression whose result is recorded under the name expr.
+	rule string
 	// needs are labels of its result that something refers to.
 	needs []string
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/prometheus/promql/parser"
 )
 
 // TestQueries asks a real Prometheus everything that dashboards, rules and alerts
@@ -90,8 +92,7 @@ func newMissing(t *testing.T, v vocabulary) missing {
 	return m
 }
 
-// of returns why there is no data for an expression, "" if there is no reason.
-// What is recorded by a rule has the reasons of the rule.
+// of returns why there is no data of metrics, "" if there is no reason.
 func (m missing) of(names []string) string {
 	for _, name := range names {
 		if why := m.why[name]; why != "" {
@@ -100,6 +101,20 @@ func (m missing) of(names []string) string {
 		}
 	}
 	return ""
+}
+
+// inherit gives what a rule records the reasons that the rule has.
+func (m missing) inherit(t *testing.T, q query) {
+	if q.rule == "" {
+		return
+	}
+	rule, err := parse(q.rule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if why := m.of(metrics(rule)); why != "" {
+		m.why[q.expr], m.asked[q.expr] = why, true
+	}
 }
 
 // check holds one query to all of that.
@@ -117,26 +132,19 @@ func (l lab) check(t *testing.T, v vocabulary, m missing, q query) {
 			t.Errorf("%s has no label %q for a legend, a column or an annotation, only %v", q.expr, label, has)
 		}
 	}
-	if name, ok := strings.CutSuffix(q.name, "/recorded"); ok && m.why[q.expr] == "" {
-		// Nothing can be recorded where the rule has nothing.
-		for _, r := range rules(t) {
-			if "rules/"+r.Record == name {
-				rec, err := parse(r.Expr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if why := m.of(metrics(rec)); why != "" {
-					m.why[r.Record], m.asked[r.Record] = why, true
-				}
-			}
-		}
-	}
-	// The whole is asked as well, for what only evaluation finds, such as series
-	// that match twice.
+	l.checkData(t, v, m, q, expr)
+}
+
+// checkData asks a query, and each part of it without which there is no result.
+func (l lab) checkData(t *testing.T, v vocabulary, m missing, q query, expr parser.Expr) {
+	m.inherit(t, q)
 	s := l.server
-	if v.native(expr) {
+	// A histogram by its own name has no classic buckets.
+	if slices.ContainsFunc(metrics(expr), func(name string) bool { return v[name+"_bucket"] != nil }) {
 		s = l.nativeOn
 	}
+	// The whole first, for what only evaluation finds, such as series that match
+	// twice.
 	if _, err := s.ask(t, q.expr, q.instant); err != nil {
 		t.Fatalf("%s: %v", q.expr, err)
 	}
@@ -153,16 +161,6 @@ func (l lab) check(t *testing.T, v vocabulary, m missing, q query) {
 			t.Errorf("%s returns data, though gaps say %s: take that out", part, why)
 		}
 	}
-}
-
-// native tells whether an expression selects a native histogram: one by its name,
-// which has no classic buckets.
-func (v vocabulary) native(expr interface{ String() string }) bool {
-	parsed, err := parse(expr.String())
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(metrics(parsed), func(name string) bool { return v[name+"_bucket"] != nil })
 }
 
 // pick asks for the values of each variable in turn, as Grafana does, and picks the

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -163,7 +162,7 @@ func TestPromtool(t *testing.T) {
 
 var labelInTemplate = regexp.MustCompile(`\$labels\.(\w+)`)
 
-// queries returns what rules ask, those first that others need. The labels that
+// ruleQueries returns what rules ask, those first that others need. The labels that
 // each leaves are added to the vocabulary.
 func ruleQueries(t *testing.T, v vocabulary) []query {
 	t.Helper()
@@ -194,7 +193,7 @@ func ruleQueries(t *testing.T, v vocabulary) []query {
 		if want := setOf(strings.Split(level, "_")...).without("job").String(); has != want {
 			t.Errorf("%s has the labels %s, its name says %s", r.Record, has, want)
 		}
-		all = append(all, query{name: fmt.Sprintf("rules/%s/recorded", r.Record), expr: r.Record, instant: true})
+		all = append(all, query{name: "rules/" + r.Record + "/recorded", expr: r.Record, rule: r.Expr, instant: true})
 	}
 	return all
 }
