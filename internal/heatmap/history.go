@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"container/heap"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -72,7 +73,14 @@ func (h *History) SetLimit(limit int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.limit = limit
-	h.trim()
+	if limit == 0 { // then nobody is left out for want of room
+		h.bytes = 0
+		clear(h.memcgs)
+		clear(h.added)
+	}
+	if h.bytes > limit {
+		h.trim()
+	}
 }
 
 // Add takes in a window of a process of a memcg, and is done with w when it
@@ -109,6 +117,7 @@ func (h *History) Commit(snap *heat.Snapshot, memcg string) {
 			delete(h.memcgs, path)
 		}
 	}
+	maps.DeleteFunc(h.added, func(path string, _ []added) bool { return !paths[path] })
 	windows := h.added[memcg]
 	delete(h.added, memcg)
 	if now == nil || h.limit == 0 {

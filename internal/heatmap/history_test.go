@@ -144,10 +144,19 @@ func TestBytesStayWithinTheLimit(t *testing.T) {
 	if small := h.Windows("/a", 1); small <= 2*before {
 		t.Errorf("the smallest has %d windows, the largest %d: its share is not equal", small, before)
 	}
+	h.SetLimit(limit / 2)
+	if s := h.Stats(); s.Bytes > limit/2 || s.Bytes != counted(h) || s.Processes == 0 || s.Processes+s.Omitted != 6 {
+		t.Errorf("with half the room it has %+v", s)
+	}
 	h.SetLimit(0)
 	keep(h, "/a", nth(1, cold(1)))
-	if s := h.Stats(); s.Bytes != 0 || s.Processes != 0 || h.Enabled() {
+	if s := h.Stats(); s != (Stats{}) || h.Enabled() {
 		t.Errorf("turned off it has %+v", s)
+	}
+	h.SetLimit(limit)
+	keep(h, "/a", nth(2, cold(1)))
+	if n := h.Windows("/a", 42); n != 1 {
+		t.Errorf("turned on again it has %d windows, want the new one", n)
 	}
 }
 

@@ -48,7 +48,7 @@ type API struct {
 	ends map[string]time.Time // when the last window of each memcg ended
 }
 
-// NewAPI returns an API. After Close it has no goroutine left.
+// NewAPI returns an API. Its streams last until Close.
 func NewAPI(o APIOptions) *API {
 	a := &API{APIOptions: o, slots: make(chan struct{}, apiRequests), mux: http.NewServeMux(), ends: map[string]time.Time{}}
 	a.mux.HandleFunc(api.ProcessesPath, a.answer(a.processes))
