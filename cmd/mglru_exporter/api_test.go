@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -138,5 +139,25 @@ func TestAddressesAreToldOnlyWhenAskedFor(t *testing.T) {
 		if code, stderr := stop(); code != exitOK {
 			t.Errorf("exit code %d, stderr:\n%s", code, stderr)
 		}
+	}
+}
+
+func TestReloadTurnsHeatmapsOff(t *testing.T) {
+	file := write(t, "config.yaml", replayGuest)
+	url, stop := start(t, host(), "--config.file="+file)
+	var list api.Processes
+	for len(list.Processes) == 0 || list.Processes[0].Windows == 0 {
+		list = ask[api.Processes](t, url+"/api/v1/processes")
+	}
+	heatmap := fmt.Sprintf("%s/api/v1/processes/%d/heatmap", url, list.Processes[0].PID)
+	rewrite(t, file, replayGuest+"limits: {max_heatmap_bytes: 0}\n")
+	if status, body := post(t, url+"/-/reload"); status != http.StatusOK {
+		t.Fatalf("reload: %d %s", status, body)
+	}
+	if status, body := get(t, heatmap); status != http.StatusNotFound || !strings.Contains(body, "limits.max_heatmap_bytes: 0") {
+		t.Errorf("%d %s, want 404 and why", status, body)
+	}
+	if code, stderr := stop(); code != exitOK {
+		t.Errorf("exit code %d, stderr:\n%s", code, stderr)
 	}
 }
