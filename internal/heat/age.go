@@ -136,6 +136,7 @@ func (e *events) take(passes []*Bitmap) {
 func (s *slab) advance(resident, young *Bitmap, e *events, passes int) {
 	passes = min(passes, MaxPassesPerWindow)
 	n0, n1, n2 := -uint64(passes&1), -uint64(passes>>1&1), -uint64(passes>>2&1)
+	a := &s.ages
 	for i := range words {
 		was := s.tracked[i]
 		stay := was & resident[i]
@@ -144,33 +145,44 @@ func (s *slab) advance(resident, young *Bitmap, e *events, passes int) {
 		s.tracked[i] = resident[i]
 		s.accessed[i] = (s.accessed[i] | young[i]) & stay
 
-		// The passes are added to the ages of the old pages, and all other ages
-		// become 0, but for those that began anew within the window.
-		p0, p1, p2 := s.ages[0][i]&old, s.ages[1][i]&old, s.ages[2][i]&old
-		a0, a1, a2 := n0&old, n1&old, n2&old
-		s0, c := p0^a0, p0&a0
-		s1 := p1 ^ a1 ^ c
-		c = p1&a1 | c&(p1|a1)
-		s2 := p2 ^ a2 ^ c
-		c = p2&a2 | c&(p2|a2)
-		s0, s1, s2 = s0|e.since[0][i]&event, s1|e.since[1][i]&event, s2|e.since[2][i]&event
+		// The old pages' ages grow by the passes; all others become 0, and grow by
+		// the passes since their last event, if they had one.
+		s0, s1, s2, c := add(a[0][i]&old, a[1][i]&old, a[2][i]&old,
+			n0&old|e.since[0][i]&event, n1&old|e.since[1][i]&event, n2&old|e.since[2][i]&event)
 		if c == 0 && old == was { // then the planes above stay as they are
-			s.ages[0][i], s.ages[1][i], s.ages[2][i] = s0, s1, s2
+			a[0][i], a[1][i], a[2][i] = s0, s1, s2
 			continue
 		}
-		p3, p4, p5, p6, p7 := s.ages[3][i]&old, s.ages[4][i]&old, s.ages[5][i]&old, s.ages[6][i]&old, s.ages[7][i]&old
-		c3 := c & p3
-		c4 := c3 & p4
-		c5 := c4 & p5
-		c6 := c5 & p6
-		full := c6 & p7 // beyond maxAge, where they stay
-		s.ages[0][i] = s0 | full
-		s.ages[1][i] = s1 | full
-		s.ages[2][i] = s2 | full
-		s.ages[3][i] = p3 ^ c | full
-		s.ages[4][i] = p4 ^ c3 | full
-		s.ages[5][i] = p5 ^ c4 | full
-		s.ages[6][i] = p6 ^ c5 | full
-		s.ages[7][i] = p7 ^ c6 | full
+		s3, s4, s5, s6, s7, full := carry(a[3][i]&old, a[4][i]&old, a[5][i]&old, a[6][i]&old, a[7][i]&old, c)
+		a[0][i], a[1][i], a[2][i], a[3][i] = s0|full, s1|full, s2|full, s3|full
+		a[4][i], a[5][i], a[6][i], a[7][i] = s4|full, s5|full, s6|full, s7|full
 	}
+}
+
+// grow sets out to what the ages of some pages are when they have grown by n, and
+// to 0 for the others.
+func (a *ages) grow(pages *Bitmap, n *[planes]Bitmap, out *ages) {
+	for i, p := range pages {
+		s0, s1, s2, c := add(a[0][i]&p, a[1][i]&p, a[2][i]&p, n[0][i]&p, n[1][i]&p, n[2][i]&p)
+		s3, s4, s5, s6, s7, full := carry(a[3][i]&p, a[4][i]&p, a[5][i]&p, a[6][i]&p, a[7][i]&p, c)
+		out[0][i], out[1][i], out[2][i], out[3][i] = s0|full, s1|full, s2|full, s3|full
+		out[4][i], out[5][i], out[6][i], out[7][i] = s4|full, s5|full, s6|full, s7|full
+	}
+}
+
+// add adds 64 bit-sliced numbers of three bits each, and returns what they carry.
+func add(p0, p1, p2, n0, n1, n2 uint64) (s0, s1, s2, c uint64) {
+	c = p0 & n0
+	c1 := p1&n1 | c&(p1|n1)
+	return p0 ^ n0, p1 ^ n1 ^ c, p2 ^ n2 ^ c1, p2&n2 | c1&(p2|n2)
+}
+
+// carry adds c to the upper planes of 64 ages. Those in full are beyond maxAge,
+// where they are to stay.
+func carry(p3, p4, p5, p6, p7, c uint64) (s3, s4, s5, s6, s7, full uint64) {
+	c4 := c & p3
+	c5 := c4 & p4
+	c6 := c5 & p5
+	c7 := c6 & p6
+	return p3 ^ c, p4 ^ c4, p5 ^ c5, p6 ^ c6, p7 ^ c7, c7 & p7
 }

@@ -122,11 +122,14 @@ type cuts struct {
 	between [slots][slots]int
 	// within tells whether any of between is not 0.
 	within bool
+	// regular tells that each age of before is less, by one a pass, the later the
+	// pass: then an age that has grown until a pass needs to be as in before[0].
+	regular bool
 }
 
 func (c *cuts) compile(k *clock, idle []time.Duration) {
 	c.idle = c.idle[:0]
-	c.least, c.within = unreached, false
+	c.least, c.within, c.regular = unreached, false, true
 	last := k.began(k.passes - 1)
 	a := 1
 	for _, d := range idle {
@@ -136,9 +139,14 @@ func (c *cuts) compile(k *clock, idle []time.Duration) {
 	for j := range k.passes {
 		c.before[j] = c.before[j][:0]
 		a := 0
-		for _, d := range idle {
+		for i, d := range idle {
 			a = k.age(k.passes, k.began(j-1), d, a)
 			c.before[j] = append(c.before[j], a)
+			want := c.before[0][i]
+			if want != unreached {
+				want = max(0, want-j)
+			}
+			c.regular = c.regular && a == want
 		}
 		if len(idle) > 0 {
 			c.least = min(c.least, c.before[j][0])

@@ -639,6 +639,7 @@ type history struct {
 	counters map[string]uint64  // by series, area and bucket
 	nodes    uint64
 	calm     bool // few faults, so that much is observed
+	steady   bool // passes take as long as each other
 	now      time.Time
 	seen     map[string]int
 }
@@ -653,7 +654,7 @@ func newHistory(tb testing.TB, seed uint64) *history {
 		Rand: rand.New(rand.NewPCG(seed, 0)), tb: tb, alive: map[int]Process{}, layouts: map[int]*Residency{},
 		counters: map[string]uint64{}, nodes: 1, seen: map[string]int{}, now: time.Unix(1e9, 0),
 	}
-	h.calm = h.chance(0.6)
+	h.calm, h.steady = h.chance(0.6), h.chance(0.5)
 	if h.chance(0.6) {
 		h.nodes = 3
 	}
@@ -704,6 +705,10 @@ func (h *history) idleAges() []time.Duration {
 
 // tick lets up to d pass by.
 func (h *history) tick(d time.Duration) time.Time {
+	if h.steady {
+		h.now = h.now.Add(d / 2)
+		return h.now
+	}
 	h.now = h.now.Add(time.Duration(h.Int64N(int64(d/time.Second)+1)) * time.Second)
 	return h.now
 }

@@ -45,10 +45,15 @@ func (t *Tracker) countNever(p *processWindow, part *ResidentPart, never Bitmap)
 		p.mapping++
 	}
 	for i := p.mapping; i < len(mappings) && mappings[i].Start/PageSize < first+PagesPerRegion; i++ {
-		var within Bitmap
-		within.SetRange(int(max(mappings[i].Start/PageSize, first)-first), int(min(mappings[i].End/PageSize, first+PagesPerRegion)-first))
-		if n := within.common(&never); n > 0 {
-			count.add(mappings[i].Name, uint64(n))
+		m := &mappings[i]
+		within := never
+		if m.Start > start || m.End < start+RegionSize {
+			var pages Bitmap
+			pages.SetRange(int(max(m.Start/PageSize, first)-first), int(min(m.End/PageSize, first+PagesPerRegion)-first))
+			within.and(&pages)
+		}
+		if n := within.Count(); n > 0 {
+			count.add(m.Name, uint64(n))
 			never.remove(&within)
 		}
 	}

@@ -1,5 +1,7 @@
 package heat
 
+import "slices"
+
 // reaccesses are the pages of one region that a window found young after they
 // had been idle.
 type reaccesses struct {
@@ -26,12 +28,8 @@ func (r *reaccesses) reset() {
 
 // among tells whether any of the pages was reaccessed.
 func (r *reaccesses) among(pages *Bitmap) bool {
-	if r.levels == 0 && len(r.again) == 0 {
-		return false
-	}
-	b := r.pages(0)
-	b.and(pages)
-	return !b.empty()
+	return r.levels > 0 && r.first[0].meets(pages) ||
+		slices.ContainsFunc(r.again, func(a again) bool { return a.pages.meets(pages) })
 }
 
 // found takes in pages that had their first event as they were found young.
@@ -55,14 +53,10 @@ func (r *reaccesses) found(pages *Bitmap, a *ages, cuts []int) {
 // count adds to counts how many of the pages were reaccessed after each idle age.
 func (r *reaccesses) count(pages *Bitmap, counts []uint64) {
 	for level := range r.levels {
-		b := r.first[level]
-		b.and(pages)
-		counts[level] += uint64(b.Count())
+		counts[level] += uint64(r.first[level].common(pages))
 	}
 	for i := range r.again {
-		b := r.again[i].pages
-		b.and(pages)
-		n := uint64(b.Count())
+		n := uint64(r.again[i].pages.common(pages))
 		for level := range r.again[i].levels {
 			counts[level] += n
 		}
@@ -83,26 +77,57 @@ func (r *reaccesses) pages(level int) Bitmap {
 // reaccess finds out which pages of a slab, at the beginning of a window, were
 // reaccessed by its passes.
 func (w *regionWindow) reaccess(s *slab, c *cuts, passes int) {
-	var old, first Bitmap // old are those that have had no event yet
+	var old Bitmap // those that have had no event yet
 	for i := range words {
 		old[i] = s.tracked[i] & w.tally.young[i]
 	}
 	s.ages.older(c.least, &old, &old)
+	found := 0 // passes
 	for k := range passes {
 		if c.within {
 			w.again(&s.tracked, c, passes, k)
 		} else if old.empty() {
-			return
+			passes = k
+			break
 		}
 		event, young := w.event[passes-1-k], w.young[passes-1-k]
+		first := &w.first[k]
 		for i := range words {
 			first[i] = old[i] & young[i]
 			old[i] &^= event[i]
 		}
 		if !first.empty() {
-			w.reaccessed.found(&first, &s.ages, c.before[k])
+			found++
 		}
 	}
+	if found > 1 && c.regular {
+		w.foundAll(&s.ages, c.before[0], passes)
+		return
+	}
+	for k := range passes {
+		if !w.first[k].empty() {
+			w.reaccessed.found(&w.first[k], &s.ages, c.before[k])
+		}
+	}
+}
+
+// foundAll takes in what all passes found at once, by the ages that the pages had
+// grown to by then.
+func (w *regionWindow) foundAll(a *ages, cuts []int, passes int) {
+	var pages Bitmap
+	var by [planes]Bitmap
+	for k := range passes {
+		b0, b1, b2 := -uint64(k&1), -uint64(k>>1&1), -uint64(k>>2&1)
+		for i, first := range w.first[k] {
+			pages[i] |= first
+			by[0][i] |= first & b0
+			by[1][i] |= first & b1
+			by[2][i] |= first & b2
+		}
+	}
+	var grown ages
+	a.grow(&pages, &by, &grown)
+	w.reaccessed.found(&pages, &grown, cuts)
 }
 
 // again finds the pages that pass k found young, and that had an event before in

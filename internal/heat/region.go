@@ -12,6 +12,7 @@ type regionWindow struct {
 	// with what it missed: bitmaps of the process, of missed, or none, which is
 	// empty. There are least of them, more if the window had more passes.
 	young, event [slots]*Bitmap
+	first        [slots]Bitmap
 	missed       [slots]Bitmap
 	none         Bitmap
 }
