@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mglru_exporter/internal/api"
 )
 
 func TestClientAsksForWhatIsWanted(t *testing.T) {
@@ -86,6 +88,13 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			_, _ = io.WriteString(w, body)
 		}
 	}
+	// over lists processes, and has something else under them.
+	over := func(body string) http.Handler {
+		mux := http.NewServeMux()
+		mux.Handle(api.ProcessesPath, &fakeExporter{processes: shop()})
+		mux.HandleFunc("/", serve(200, body))
+		return mux
+	}
 	plain := func(h http.Handler) string {
 		s := httptest.NewServer(h)
 		t.Cleanup(s.Close)
@@ -114,8 +123,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"something else", plain(serve(200, "<html>\x1b")), 0, []string{"no JSON of the API", "--url"}},
 		{"another exporter", plain(serve(404, "404 page not found")), 0, []string{"404 Not Found", "does --url name an mglru_exporter"}},
 		{"says why", plain(serve(404, `{"error":"no process 7:\u001b[2J\n another"}`)), 7, []string{": no process 7:�[2J� another"}},
-		{"lists of several lengths", plain(serve(200, string(unevenJSON))), 1234, []string{"has 4 rows, and a window with 3 values"}},
-		{"ends too early", plain(serve(200, `{"rows":[`)), 7, []string{"no JSON of the API: unexpected EOF"}},
+		{"lists of several lengths", plain(over(string(unevenJSON))), 1234, []string{"has 4 rows, and a window with 3 values"}},
+		{"ends too early", plain(over(`{"rows":[`)), 7, []string{"no JSON of the API: unexpected EOF"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client, err := NewClient(c.url, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}})

@@ -117,7 +117,7 @@ func (m *model) listKey(ev *tcell.EventKey) command {
 		switch p := m.current(); {
 		case p == nil:
 		case p.Windows == 0 && l.answer.Granularity != "page":
-			m.notice = "no heatmap: the source " + l.answer.Source + " sees mappings, not pages"
+			m.notice = m.noHeatmap()
 		case p.Windows == 0:
 			m.notice = "no heatmap of this process yet"
 		default:
@@ -125,6 +125,10 @@ func (m *model) listKey(ev *tcell.EventKey) command {
 		}
 	}
 	return nothing
+}
+
+func (m *model) noHeatmap() string {
+	return "no heatmap: the source " + Clean(m.source) + " sees mappings, not pages"
 }
 
 func (m *model) heatKey(ev *tcell.EventKey) command {

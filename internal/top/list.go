@@ -66,13 +66,13 @@ func (m *model) drawList(f *frame) {
 	}
 	state, style := m.state(end, length)
 	if !end.IsZero() {
-		state += " · window of " + m.ended(end)
+		state += " · " + m.ended(end)
 	}
 	room := m.w - 1 - width(state)
 	f.put(room, 0, state, style)
 	room--
 	x := f.putWithin(1, 0, room, "mglru_exporter top", bold())
-	f.putWithin(x+2, 0, room, m.url, dim())
+	f.putWithin(x+2, 0, room, head(m.url, room-x-3), dim())
 	if l.answer == nil {
 		m.drawKeys(f)
 		return

@@ -24,6 +24,8 @@ type model struct {
 	// now is the local time, skew what the exporter's clock is ahead of it.
 	now  time.Time
 	skew time.Duration
+	// source is the exporter's, "" until it is known.
+	source string
 
 	paused, help bool
 	once         bool   // there are no keys
@@ -117,7 +119,7 @@ func (m *model) take(a answer) {
 
 func (m *model) takeProcesses(p *api.Processes) {
 	l := &m.list
-	l.answer = p
+	l.answer, m.source = p, p.Source
 	lengths := make(map[string]memcgWindow)
 	for _, p := range p.Processes {
 		w, known := l.lengths[p.Memcg]
@@ -172,9 +174,9 @@ func (m *model) there() time.Time { return m.now.Add(m.skew) }
 const staleAfter = 3
 
 // stale tells whether a window that ended then is too old, if windows are that
-// long. 0 is for a length that is not known.
+// long. 0 is for a length that is not known. What is replayed is as old as it is.
 func (m *model) stale(end time.Time, length time.Duration) bool {
-	return length > 0 && m.there().Sub(end) > staleAfter*length
+	return length > 0 && m.source != "replay" && m.there().Sub(end) > staleAfter*length
 }
 
 // windowLength is the median of how long a heatmap's windows took, 0 if there

@@ -430,7 +430,7 @@ func TestErrorsLeaveWhatWasSeen(t *testing.T) {
 
 func TestWithoutHeatmaps(t *testing.T) {
 	s := newSession(t, mono())
-	s.list.answer.Granularity, s.list.answer.Source = "mapping", "referenced"
+	s.list.answer.Granularity, s.source = "mapping", "referenced"
 	s.list.answer.Processes[0].Windows = 0
 	s.press("Enter")
 	s.wantText("no heatmap: the source referenced sees mappings")

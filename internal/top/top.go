@@ -49,17 +49,37 @@ func newModel(o Options, width, height int) *model {
 	return m
 }
 
+// begin returns a model with a first answer. The list comes first even if a
+// heatmap is asked for, because it says what the source is.
+func begin(ctx context.Context, o Options, width, height int) (*model, error) {
+	list := o
+	list.PID = 0
+	m := newModel(list, width, height)
+	for {
+		a := o.Client.ask(ctx, m.want(), nil)
+		if a.err != nil {
+			return nil, a.err
+		}
+		m.take(a)
+		if o.PID == 0 || m.heat.pid == o.PID {
+			return m, nil
+		}
+		if p := a.processes; p.Granularity != "page" {
+			return nil, errors.New(m.noHeatmap())
+		}
+		m.open(o.PID)
+	}
+}
+
 // Once writes one frame of so many cells; without colours, it is plain text.
 func Once(ctx context.Context, w io.Writer, o Options, width, height int) error {
-	m := newModel(o, width, height)
-	a := o.Client.ask(ctx, m.want(), nil)
-	if a.err != nil {
-		return a.err
+	m, err := begin(ctx, o, width, height)
+	if err != nil {
+		return err
 	}
 	m.once = true
-	m.take(a)
-	if a.processes != nil {
-		m.h = min(height, max(listHead+listFoot+len(a.processes.Processes), minHeight))
+	if m.heat.pid == 0 {
+		m.h = min(height, max(listHead+listFoot+len(m.list.answer.Processes), minHeight))
 	}
 	var f frame
 	m.draw(&f)
@@ -70,12 +90,10 @@ func Once(ctx context.Context, w io.Writer, o Options, width, height int) error 
 // enough, or the context ends. It returns an error if the exporter does not
 // answer to begin with, or if there is no terminal.
 func Run(ctx context.Context, o Options) error {
-	m := newModel(o, 80, 24)
-	first := o.Client.ask(ctx, m.want(), nil)
-	if first.err != nil {
-		return first.err
+	m, err := begin(ctx, o, 80, 24)
+	if err != nil {
+		return err
 	}
-	m.take(first)
 	// What a locale cannot show, tcell replaces; it has no other tables.
 	tcell.SetEncodingFallback(tcell.EncodingFallbackASCII)
 	screen, err := tcell.NewTerminfoScreen(tcell.OptColors(o.Palette.Colors))
@@ -97,9 +115,14 @@ func show(ctx context.Context, m *model, c *Client, screen tcell.Screen) error {
 	tick := time.NewTicker(m.interval)
 	defer tick.Stop()
 	var f, before frame
-	m.w, m.h = screen.Size()
 	for {
 		m.now = c.now()
+		// An event of another size is not to be believed: tmux 3.3 answers the
+		// question for it with width and height reversed (tmux pull request 3319).
+		if w, h := screen.Size(); w != m.w || h != m.h {
+			m.w, m.h = w, h
+			before.resize(1, 1)
+		}
 		a.ask(m.want(), m.before())
 		m.draw(&f)
 		f.show(screen, &before)
@@ -110,10 +133,6 @@ func show(ctx context.Context, m *model, c *Client, screen tcell.Screen) error {
 				return errors.New("the terminal is gone")
 			}
 			switch ev := ev.(type) {
-			case *tcell.EventResize:
-				m.w, m.h = ev.Size()
-				before.resize(1, 1)
-				screen.Clear()
 			case *tcell.EventError:
 				return fmt.Errorf("read the terminal: %w", ev)
 			case *tcell.EventKey:

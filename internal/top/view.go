@@ -44,6 +44,8 @@ func (m *model) state(end time.Time, length time.Duration) (string, tcell.Style)
 		return "history", bold()
 	case m.stale(end, length):
 		return "stale", bold()
+	case m.source == "replay":
+		return "replay", dim()
 	default:
 		return "live", dim()
 	}
@@ -51,7 +53,10 @@ func (m *model) state(end time.Time, length time.Duration) (string, tcell.Style)
 
 // ended says when a window did.
 func (m *model) ended(end time.Time) string {
-	return end.In(m.zone).Format("15:04:05") + ", " + formatAge(m.there().Sub(end)) + " ago"
+	if m.source == "replay" {
+		return end.In(m.zone).Format(time.DateTime)
+	}
+	return end.In(m.zone).Format(time.TimeOnly) + ", " + formatAge(m.there().Sub(end)) + " ago"
 }
 
 // drawKeys fills the last line with what can be done, or what went wrong.
