@@ -80,17 +80,16 @@ func (c *topCommand) run(ctx context.Context, _ configFile, _ *slog.Logger) erro
 }
 
 func (c *topCommand) client() (*top.Client, error) {
-	cfg := httpconfig.DefaultHTTPClientConfig
+	cfg := &httpconfig.DefaultHTTPClientConfig
 	if c.httpConfigFile != "" {
-		named, _, err := httpconfig.LoadHTTPConfigFile(c.httpConfigFile)
-		if err != nil {
-			return nil, fmt.Errorf("--http.config.file: %s: %w", c.httpConfigFile, err)
+		var err error
+		if cfg, _, err = httpconfig.LoadHTTPConfigFile(c.httpConfigFile); err != nil {
+			return nil, fmt.Errorf("--http.config.file: %w", err)
 		}
-		cfg = *named
 	}
-	h, err := httpconfig.NewClientFromConfig(cfg, program)
+	h, err := httpconfig.NewClientFromConfig(*cfg, program)
 	if err != nil {
-		return nil, fmt.Errorf("--http.config.file: %s: %w", c.httpConfigFile, err)
+		return nil, fmt.Errorf("--http.config.file: %w", err)
 	}
 	return top.NewClient(c.url, h)
 }

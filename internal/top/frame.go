@@ -72,16 +72,6 @@ func (f *frame) putWithin(x, y, end int, s string, style tcell.Style) int {
 	return x
 }
 
-// restyle changes how a line looks.
-func (f *frame) restyle(y int, change func(tcell.Style) tcell.Style) {
-	if y < 0 || y >= f.h {
-		return
-	}
-	for i := y * f.w; i < (y+1)*f.w; i++ {
-		f.cells[i].style = change(f.cells[i].style)
-	}
-}
-
 // show hands what differs from the frame before to a screen.
 func (f *frame) show(s tcell.Screen, before *frame) {
 	same := before.w == f.w && before.h == f.h && len(before.cells) == len(f.cells)

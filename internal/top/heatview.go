@@ -38,11 +38,11 @@ func (m *model) drawHeat(f *frame) {
 		f.put(1, heatHead+1, "Nothing was resident in any window that is kept.", tcell.StyleDefault)
 		return
 	}
-	window := "window of "
+	window := fmt.Sprintf("%d passes, ended %s", columns[len(columns)-1].Passes, m.ended(end))
 	if length > 0 {
-		window = fmt.Sprintf("window of %s and ", formatAge(length))
+		window = formatAge(length) + ", " + window
 	}
-	window = fmt.Sprintf("%s%d passes, ended %s", window, columns[len(columns)-1].Passes, m.ended(end))
+	window = "window: " + window
 	if m.w < 140 {
 		f.put(1, 2, window, dim())
 	} else {

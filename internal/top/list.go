@@ -44,8 +44,8 @@ func (m *model) columns() []column {
 		{"COLD", "cold", wide, false, size(func(p *api.Process) uint64 { return p.Cold })},
 		{"UNOBS", "unobserved", 6, false, func(p *api.Process) string { return formatShare(p.Unobserved, p.Resident) }},
 	}
-	if !m.narrow() {
-		cs = append(cs, column{title: "", width: min(m.w/4, 40), left: true})
+	if m.w >= 120 {
+		cs = append(cs, column{width: min(m.w/4, 40), left: true}) // the bar
 	}
 	used := 1
 	for _, c := range cs {
@@ -83,14 +83,15 @@ func (m *model) drawList(f *frame) {
 	for i := l.top; i < min(l.top+lines, len(l.answer.Processes)); i++ {
 		p := &l.answer.Processes[i]
 		y := listHead + i - l.top
-		m.drawProcess(f, y, columns, p)
+		style := tcell.StyleDefault
 		if m.stale(p.WindowEnd, l.lengths[p.Memcg].length) {
-			f.restyle(y, func(s tcell.Style) tcell.Style { return s.Dim(true) })
+			style = dim()
 			f.put(0, y, "!", bold())
 		}
 		if i == l.index && !m.once {
-			f.restyle(y, func(s tcell.Style) tcell.Style { return s.Reverse(true) })
+			style = style.Reverse(true)
 		}
+		m.drawProcess(f, y, columns, p, style)
 	}
 	if len(l.answer.Processes) == 0 {
 		text := "No process has been seen for a whole window yet."
@@ -119,16 +120,20 @@ func (m *model) drawTitles(f *frame, columns []column) {
 	}
 }
 
-func (m *model) drawProcess(f *frame, y int, columns []column, p *api.Process) {
+func (m *model) drawProcess(f *frame, y int, columns []column, p *api.Process, style tcell.Style) {
 	x := 1
 	for _, c := range columns {
-		switch {
-		case c.text == nil:
+		if c.text == nil {
 			m.drawBar(f, x, y, c.width, p)
-		case c.left:
-			f.putWithin(x, y, x+c.width, c.text(p), tcell.StyleDefault)
-		default:
-			f.putRight(x+c.width, y, c.text(p), tcell.StyleDefault)
+			return
+		}
+		for i := range c.width + 1 {
+			f.set(x+i, y, " ", style)
+		}
+		if c.left {
+			f.putWithin(x, y, x+c.width, c.text(p), style)
+		} else {
+			f.putRight(x+c.width, y, c.text(p), style)
 		}
 		x += c.width + 1
 	}

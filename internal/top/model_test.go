@@ -514,3 +514,25 @@ func TestHostileNamesStayInTheirPlace(t *testing.T) {
 	s.press("Up")
 	check()
 }
+
+func TestNoHeatmapOfMappings(t *testing.T) {
+	c, err := NewClient("http://there", &http.Client{Transport: direct{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"source": "referenced", "granularity": "mapping"}`))
+	})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(c, Palette{})
+	o.PID = 1234
+	if err := Once(t.Context(), &bytes.Buffer{}, o, 80, 24); err == nil || err.Error() != "no heatmap: the source referenced sees mappings, not pages" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestReplayedWindowsAreNotStale(t *testing.T) {
+	s := newSession(t, mono())
+	s.press("Enter")
+	s.source = "replay"
+	s.now = s.now.Add(24 * time.Hour)
+	s.wantText("replay", "ended 2026-03-14 12:00:00")
+}
