@@ -5,10 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/preflight"
@@ -21,7 +17,7 @@ func referencedRequirements(procRoot, sysRoot string) []preflight.Requirement {
 	return []preflight.Requirement{
 		openRequirement("accessed bits can be cleared", filepath.Join(procRoot, "self/clear_refs"), os.O_WRONLY),
 		openRequirement("accessed bits can be read", filepath.Join(procRoot, "self/smaps"), os.O_RDONLY),
-		othersRequirement(procRoot),
+		clearRefsAccess().requirement(procRoot),
 		reclaimRequirement(procRoot, sysRoot),
 		memcgRequirement(procRoot),
 		nodesRequirement(procRoot, sysRoot),
@@ -66,86 +62,6 @@ func openRequirement(name, path string, flag int) preflight.Requirement {
 	}
 	r.Met = f.Close() == nil
 	return r
-}
-
-// othersRequirement asks for the capabilities to read and clear processes of
-// others: smaps asks for permission to trace, clear_refs belongs to its process's
-// user alone.
-func othersRequirement(procRoot string) preflight.Requirement {
-	r := preflight.Requirement{
-		Name:   "access to processes of all users",
-		Repair: "run as root, or with CAP_SYS_PTRACE and CAP_DAC_OVERRIDE",
-	}
-	status, err := os.ReadFile(filepath.Join(procRoot, "self/status"))
-	if err != nil {
-		r.Detail = err.Error()
-		return r
-	}
-	caps, err := effectiveCaps(string(status))
-	if err != nil {
-		r.Detail = err.Error()
-		return r
-	}
-	var lack []string
-	for _, c := range []struct {
-		name string
-		bit  uint
-	}{{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE}, {"CAP_DAC_OVERRIDE", unix.CAP_DAC_OVERRIDE}} {
-		if caps>>c.bit&1 == 0 {
-			lack = append(lack, c.name)
-		}
-	}
-	if len(lack) > 0 {
-		r.Detail = "we lack " + strings.Join(lack, " and ")
-		return r
-	}
-	// A security module, or a user namespace, may forbid what the capabilities
-	// allow.
-	denied, asked, example := deniedProcesses(procRoot)
-	if asked > 0 && denied == asked {
-		r.Detail = example.Error()
-		r.Repair += ", where no security module forbids it (SELinux, AppArmor, a container's profile)"
-		return r
-	}
-	r.Met, r.Repair, r.Detail = true, "", "CAP_SYS_PTRACE and CAP_DAC_OVERRIDE are effective"
-	if denied > 0 {
-		r.Detail += fmt.Sprintf("; of the first %d processes %d may not be read all the same, and will be missing: %v", asked, denied, example)
-	}
-	return r
-}
-
-// mostAsked is how many processes are asked whether they may be read.
-const mostAsked = 100
-
-// deniedProcesses returns how many processes may not be read, of how many, and
-// one's error.
-func deniedProcesses(procRoot string) (denied, asked int, example error) {
-	// The pattern has no syntax error, and Glob has no other one.
-	paths, _ := filepath.Glob(filepath.Join(procRoot, "[0-9]*/smaps"))
-	for _, path := range paths[:min(len(paths), mostAsked)] {
-		// The permission is checked as it is opened.
-		f, err := os.Open(path)
-		switch {
-		case err == nil:
-			f.Close()
-		case errors.Is(err, os.ErrPermission):
-			denied, example = denied+1, err
-		default: // gone
-			continue
-		}
-		asked++
-	}
-	return denied, asked, example
-}
-
-// effectiveCaps returns the effective capabilities in a status file.
-func effectiveCaps(status string) (uint64, error) {
-	for line := range strings.Lines(status) {
-		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			return strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-		}
-	}
-	return 0, errors.New("our status shows no capabilities")
 }
 
 // memcgRequirement asks for cgroups with the memory controller.

@@ -85,7 +85,7 @@ func openHooks(log *slog.Logger) (Source, error) {
 }
 
 func preflightHooks() []preflight.Requirement {
-	return append(bpf.PreflightHooks(), lruGenRequirement(), pagemapRequirement(), walkersRequirement("/sys"))
+	return append(bpf.PreflightHooks(), lruGenRequirement(), pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys"))
 }
 
 // lruGenRequirement asks for debugfs, where memcg ids are.
@@ -107,7 +107,7 @@ func lruGenRequirement() preflight.Requirement {
 // pagemapRequirement asks whether pagemap tells page frame numbers: it reads 0
 // for all of them without CAP_SYS_ADMIN.
 func pagemapRequirement() preflight.Requirement {
-	r := preflight.Requirement{Name: "page frame numbers in /proc/PID/pagemap", Repair: "run as root or with CAP_SYS_ADMIN and CAP_SYS_PTRACE"}
+	r := preflight.Requirement{Name: "page frame numbers in /proc/PID/pagemap", Repair: "run as root or with CAP_SYS_ADMIN"}
 	page := make([]byte, os.Getpagesize())
 	f, err := os.Open("/proc/self/pagemap")
 	if err != nil {

@@ -27,7 +27,7 @@ func preflightStock() []preflight.Requirement {
 			lruGen.Detail = lruGenPath + " can be read and written"
 		}
 	}
-	return append(bpf.PreflightStock(), lruGen, pagemapRequirement())
+	return append(bpf.PreflightStock(), lruGen, pagemapRequirement(), pagemapAccess().requirement("/proc"))
 }
 
 // notesStock is what those should know who read its numbers.
