@@ -269,6 +269,31 @@ func (h *harvest) read() {
 	}
 }
 
+// Deliver hands records to the sink on the goroutine that calls it for all
+// others, and returns when the sink has had them.
+func (h *harvest) Deliver(ctx context.Context, records []heat.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	d := delivery{records, make(chan struct{})}
+	select {
+	case h.deliveries <- d:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-h.done:
+		return os.ErrClosed
+	}
+	if err := h.reader.Flush(); err != nil {
+		return fmt.Errorf("wake the reader: %w", err)
+	}
+	select {
+	case <-d.done:
+		return nil
+	case <-h.done:
+		return os.ErrClosed
+	}
+}
+
 // MemoryBytes returns the memory that the maps and programs hold in the kernel.
 func (h *harvest) MemoryBytes() uint64 {
 	var sum uint64

@@ -162,6 +162,41 @@ int BPF_PROG(on_clear_end, struct file *file)
 	return on_clear(file);
 }
 
+/*
+ * To read or write page_idle/bitmap clears the accessed bits of any process's
+ * pages. Whose is not known here, so it is only counted, and user space takes it
+ * that everybody's were. Both ends count: a pass may end while it clears.
+ */
+volatile __u64 idle_begun, idle_ended;
+
+SEC("fentry/page_idle_bitmap_read")
+int BPF_PROG(on_idle_read_begin)
+{
+	__sync_fetch_and_add(&idle_begun, 1);
+	return 0;
+}
+
+SEC("fexit/page_idle_bitmap_read")
+int BPF_PROG(on_idle_read_end)
+{
+	__sync_fetch_and_add(&idle_ended, 1);
+	return 0;
+}
+
+SEC("fentry/page_idle_bitmap_write")
+int BPF_PROG(on_idle_write_begin)
+{
+	__sync_fetch_and_add(&idle_begun, 1);
+	return 0;
+}
+
+SEC("fexit/page_idle_bitmap_write")
+int BPF_PROG(on_idle_write_end)
+{
+	__sync_fetch_and_add(&idle_ended, 1);
+	return 0;
+}
+
 struct age_args {
 	__s32 memcg_id;
 	__u32 can_swap;

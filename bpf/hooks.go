@@ -67,6 +67,10 @@ func (h *Hooks) open(opts HooksOptions) error {
 	if hasFunc(kernel, "clear_refs_write") { // absent without CONFIG_PROC_PAGE_MONITOR
 		programs = append(programs, hooksProgOnClearBegin, hooksProgOnClearEnd)
 	}
+	// Absent without CONFIG_IDLE_PAGE_TRACKING.
+	if hasFunc(kernel, "page_idle_bitmap_read") && hasFunc(kernel, "page_idle_bitmap_write") {
+		programs = append(programs, hooksProgOnIdleReadBegin, hooksProgOnIdleReadEnd, hooksProgOnIdleWriteBegin, hooksProgOnIdleWriteEnd)
+	}
 	if err := h.load(spec, opts.RingBytes, programs); err != nil {
 		return err
 	}
@@ -131,6 +135,21 @@ func (h *Hooks) probesOn() error {
 		return errors.Join(ErrProbesOff, err)
 	}
 	return ErrProbesOff
+}
+
+// PageIdle returns how many reads and writes of page_idle/bitmap have begun since
+// the programs were attached, and whether one is under way. Each may clear accessed
+// bits of any process.
+func (h *Hooks) PageIdle() (begun uint64, active bool, err error) {
+	var ended uint64
+	// One that goes by between the two looks as if it were under way.
+	if err := h.coll.Variables[hooksVarIdleEnded].Get(&ended); err != nil {
+		return 0, false, fmt.Errorf("read %s: %w", hooksVarIdleEnded, err)
+	}
+	if err := h.coll.Variables[hooksVarIdleBegun].Get(&begun); err != nil {
+		return 0, false, fmt.Errorf("read %s: %w", hooksVarIdleBegun, err)
+	}
+	return begun, begun != ended, nil
 }
 
 // Close detaches everything, switches off the probes that nobody uses any more,

@@ -33,21 +33,27 @@ type hooksWatch struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	hooksMapRing          = "ring"
-	hooksMapWatched       = "watched"
-	hooksProgAge          = "age"
-	hooksProgFinish       = "finish"
-	hooksProgOnClearBegin = "on_clear_begin"
-	hooksProgOnClearEnd   = "on_clear_end"
-	hooksProgOnMm         = "on_mm"
-	hooksProgOnPmd        = "on_pmd"
-	hooksProgOnPte        = "on_pte"
-	hooksProgOnRegion     = "on_region"
-	hooksProgOnSkip       = "on_skip"
-	hooksVarAgingThread   = "aging_thread"
-	hooksVarLost          = "lost"
-	hooksVarOnlyWatched   = "only_watched"
-	hooksVarWakeBytes     = "wake_bytes"
+	hooksMapRing              = "ring"
+	hooksMapWatched           = "watched"
+	hooksProgAge              = "age"
+	hooksProgFinish           = "finish"
+	hooksProgOnClearBegin     = "on_clear_begin"
+	hooksProgOnClearEnd       = "on_clear_end"
+	hooksProgOnIdleReadBegin  = "on_idle_read_begin"
+	hooksProgOnIdleReadEnd    = "on_idle_read_end"
+	hooksProgOnIdleWriteBegin = "on_idle_write_begin"
+	hooksProgOnIdleWriteEnd   = "on_idle_write_end"
+	hooksProgOnMm             = "on_mm"
+	hooksProgOnPmd            = "on_pmd"
+	hooksProgOnPte            = "on_pte"
+	hooksProgOnRegion         = "on_region"
+	hooksProgOnSkip           = "on_skip"
+	hooksVarAgingThread       = "aging_thread"
+	hooksVarIdleBegun         = "idle_begun"
+	hooksVarIdleEnded         = "idle_ended"
+	hooksVarLost              = "lost"
+	hooksVarOnlyWatched       = "only_watched"
+	hooksVarWakeBytes         = "wake_bytes"
 )
 
 // loadHooks returns the embedded CollectionSpec for hooks.
@@ -92,15 +98,19 @@ type hooksSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksProgramSpecs struct {
-	Age          *ebpf.ProgramSpec `ebpf:"age"`
-	Finish       *ebpf.ProgramSpec `ebpf:"finish"`
-	OnClearBegin *ebpf.ProgramSpec `ebpf:"on_clear_begin"`
-	OnClearEnd   *ebpf.ProgramSpec `ebpf:"on_clear_end"`
-	OnMm         *ebpf.ProgramSpec `ebpf:"on_mm"`
-	OnPmd        *ebpf.ProgramSpec `ebpf:"on_pmd"`
-	OnPte        *ebpf.ProgramSpec `ebpf:"on_pte"`
-	OnRegion     *ebpf.ProgramSpec `ebpf:"on_region"`
-	OnSkip       *ebpf.ProgramSpec `ebpf:"on_skip"`
+	Age              *ebpf.ProgramSpec `ebpf:"age"`
+	Finish           *ebpf.ProgramSpec `ebpf:"finish"`
+	OnClearBegin     *ebpf.ProgramSpec `ebpf:"on_clear_begin"`
+	OnClearEnd       *ebpf.ProgramSpec `ebpf:"on_clear_end"`
+	OnIdleReadBegin  *ebpf.ProgramSpec `ebpf:"on_idle_read_begin"`
+	OnIdleReadEnd    *ebpf.ProgramSpec `ebpf:"on_idle_read_end"`
+	OnIdleWriteBegin *ebpf.ProgramSpec `ebpf:"on_idle_write_begin"`
+	OnIdleWriteEnd   *ebpf.ProgramSpec `ebpf:"on_idle_write_end"`
+	OnMm             *ebpf.ProgramSpec `ebpf:"on_mm"`
+	OnPmd            *ebpf.ProgramSpec `ebpf:"on_pmd"`
+	OnPte            *ebpf.ProgramSpec `ebpf:"on_pte"`
+	OnRegion         *ebpf.ProgramSpec `ebpf:"on_region"`
+	OnSkip           *ebpf.ProgramSpec `ebpf:"on_skip"`
 }
 
 // hooksMapSpecs contains maps before they are loaded into the kernel.
@@ -116,6 +126,8 @@ type hooksMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksVariableSpecs struct {
 	AgingThread *ebpf.VariableSpec `ebpf:"aging_thread"`
+	IdleBegun   *ebpf.VariableSpec `ebpf:"idle_begun"`
+	IdleEnded   *ebpf.VariableSpec `ebpf:"idle_ended"`
 	Lost        *ebpf.VariableSpec `ebpf:"lost"`
 	OnlyWatched *ebpf.VariableSpec `ebpf:"only_watched"`
 	WakeBytes   *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -157,6 +169,8 @@ func (m *hooksMaps) Close() error {
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksVariables struct {
 	AgingThread *ebpf.Variable `ebpf:"aging_thread"`
+	IdleBegun   *ebpf.Variable `ebpf:"idle_begun"`
+	IdleEnded   *ebpf.Variable `ebpf:"idle_ended"`
 	Lost        *ebpf.Variable `ebpf:"lost"`
 	OnlyWatched *ebpf.Variable `ebpf:"only_watched"`
 	WakeBytes   *ebpf.Variable `ebpf:"wake_bytes"`
@@ -166,15 +180,19 @@ type hooksVariables struct {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksPrograms struct {
-	Age          *ebpf.Program `ebpf:"age"`
-	Finish       *ebpf.Program `ebpf:"finish"`
-	OnClearBegin *ebpf.Program `ebpf:"on_clear_begin"`
-	OnClearEnd   *ebpf.Program `ebpf:"on_clear_end"`
-	OnMm         *ebpf.Program `ebpf:"on_mm"`
-	OnPmd        *ebpf.Program `ebpf:"on_pmd"`
-	OnPte        *ebpf.Program `ebpf:"on_pte"`
-	OnRegion     *ebpf.Program `ebpf:"on_region"`
-	OnSkip       *ebpf.Program `ebpf:"on_skip"`
+	Age              *ebpf.Program `ebpf:"age"`
+	Finish           *ebpf.Program `ebpf:"finish"`
+	OnClearBegin     *ebpf.Program `ebpf:"on_clear_begin"`
+	OnClearEnd       *ebpf.Program `ebpf:"on_clear_end"`
+	OnIdleReadBegin  *ebpf.Program `ebpf:"on_idle_read_begin"`
+	OnIdleReadEnd    *ebpf.Program `ebpf:"on_idle_read_end"`
+	OnIdleWriteBegin *ebpf.Program `ebpf:"on_idle_write_begin"`
+	OnIdleWriteEnd   *ebpf.Program `ebpf:"on_idle_write_end"`
+	OnMm             *ebpf.Program `ebpf:"on_mm"`
+	OnPmd            *ebpf.Program `ebpf:"on_pmd"`
+	OnPte            *ebpf.Program `ebpf:"on_pte"`
+	OnRegion         *ebpf.Program `ebpf:"on_region"`
+	OnSkip           *ebpf.Program `ebpf:"on_skip"`
 }
 
 func (p *hooksPrograms) Close() error {
@@ -183,6 +201,10 @@ func (p *hooksPrograms) Close() error {
 		p.Finish,
 		p.OnClearBegin,
 		p.OnClearEnd,
+		p.OnIdleReadBegin,
+		p.OnIdleReadEnd,
+		p.OnIdleWriteBegin,
+		p.OnIdleWriteEnd,
 		p.OnMm,
 		p.OnPmd,
 		p.OnPte,

@@ -31,12 +31,15 @@ const (
 func SkipReasons() []string {
 	return []string{
 		"none", "foreign", "no_swap", "migrating", "not_lru", "pte_lock", "pmd_lock", "split", "heuristics",
-		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs,
+		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs, SkipPageIdle,
 	}
 }
 
 // skipClearRefs is the reason where somebody wrote to /proc/PID/clear_refs.
 const skipClearRefs = "clear_refs"
+
+// SkipPageIdle is the reason where somebody used page_idle/bitmap.
+const SkipPageIdle = "page_idle"
 
 // skipReasons reads the names of enum mglru_skip_reason from the kernel, whose
 // numbers are its own.

@@ -231,31 +231,6 @@ func bpf[T any](cmd uintptr, attr *T) (*os.File, error) {
 	return os.NewFile(fd, "bpf"), nil
 }
 
-// Deliver hands records to the sink on the goroutine that calls it for all
-// others, and returns when the sink has had them.
-func (s *Stock) Deliver(ctx context.Context, records []heat.Record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	d := delivery{records, make(chan struct{})}
-	select {
-	case s.deliveries <- d:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.done:
-		return os.ErrClosed
-	}
-	if err := s.reader.Flush(); err != nil {
-		return fmt.Errorf("wake the reader: %w", err)
-	}
-	select {
-	case <-d.done:
-		return nil
-	case <-s.done:
-		return os.ErrClosed
-	}
-}
-
 // Close detaches everything and waits for the reader; the sink is not called
 // after it returns.
 func (s *Stock) Close() error { return s.close() }

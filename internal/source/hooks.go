@@ -24,6 +24,7 @@ type Hooks struct {
 	nodes uint64
 	ids   idCache
 	bpf   *bpf.Hooks
+	idle  pageIdle
 }
 
 // NewHooks returns a source that is not attached yet. lruGen is debugfs'
@@ -48,7 +49,10 @@ func (h *Hooks) Start(sink Sink) (err error) {
 }
 
 // Watch implements Source.
-func (h *Hooks) Watch(add, remove []int) ([]int, error) { return h.bpf.Watch(add, remove) }
+func (h *Hooks) Watch(add, remove []int) ([]int, error) {
+	h.idle.forget(remove)
+	return h.bpf.Watch(add, remove)
+}
 
 // MemoryBytes implements Source.
 func (h *Hooks) MemoryBytes() uint64 {
@@ -69,9 +73,27 @@ func (h *Hooks) Close() error {
 	return h.bpf.Close()
 }
 
-// Age implements Source. A pass that fails for want of luck is tried again at
-// once: what the first try harvested counts for the same pass.
+// Age implements Source. Where somebody used page_idle/bitmap since the pass before
+// began, nothing can be said of what this one did not find young.
 func (h *Hooks) Age(ctx context.Context, req Request) (Outcome, error) {
+	begun, active, err := h.bpf.PageIdle()
+	if err != nil {
+		return Outcome{Nodes: h.nodes}, failure(err)
+	}
+	out, ageErr := h.age(ctx, req)
+	now, _, err := h.bpf.PageIdle()
+	if err == nil {
+		err = h.bpf.Deliver(ctx, h.idle.pass(req.Processes, begun, active, now))
+	}
+	if ageErr == nil && err != nil {
+		ageErr = failure(err)
+	}
+	return out, ageErr
+}
+
+// age runs one pass. One that fails for want of luck is tried again at once: what
+// the first try harvested counts for the same pass.
+func (h *Hooks) age(ctx context.Context, req Request) (Outcome, error) {
 	out := Outcome{Nodes: h.nodes}
 	for try := 1; ; try++ {
 		id, err := h.ids.lookup(req.Path, req.Inode)

@@ -13,8 +13,7 @@ import (
 // sysRoot is "/sys".
 //
 // DAMON can be asked. Writes to /proc/PID/clear_refs reach the sink as skips of
-// the whole process. Writes to page_idle/bitmap leave no trace and cannot be
-// noticed.
+// the whole process, and any use of page_idle/bitmap as skips of all processes.
 func otherWalkers(sysRoot string) []string {
 	var active []string
 	// Patterns have no syntax error, and Glob has no other one.

@@ -26,11 +26,11 @@ type Suite struct {
 // testdata is in the guest too, and its directory is the working directory.
 var (
 	hooksSuite = Suite{
-		Package: "test/vm/guest", Tags: "guest", Timeout: 10 * time.Minute,
+		Package: "test/vm/guest", Tags: "guest", Timeout: 20 * time.Minute,
 		Skip: []string{"TestNonleafBitIsRefused"}, // of stock alone
 	}
 	stockSuite = Suite{
-		Package: "test/vm/guest", Tags: "guest", As: "stock", Env: []string{"MGLRU_SOURCE=stock"}, Timeout: 10 * time.Minute,
+		Package: "test/vm/guest", Tags: "guest", As: "stock", Env: []string{"MGLRU_SOURCE=stock"}, Timeout: 20 * time.Minute,
 		// Of the hooks alone, or of the command whatever its source.
 		Skip: []string{
 			"TestProbesSwitchedOff", "TestProbesOfOthersStayOn", "TestContainer", "TestCapabilitiesOfFiles", "TestServe",
