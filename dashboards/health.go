@@ -69,6 +69,10 @@ func healthMissed() []*panel {
 			over("lost", `sum(rate(mglru_records_lost_total{MEMCG}[$__rate_interval]))`)).colored("lost", limitColor),
 		lines("Processes whose history was dropped", "By reason: they exited, ran another program, had their pid reused, or moved.", "cps", nothingYet, 8,
 			over("{{reason}}", `sum by (reason) (rate(mglru_process_resets_total{MEMCG}[$__rate_interval]))`)),
+		lines("Left out by the config", "Resident bytes in mappings that the memcg's regions in the config do not name. No other metric counts them.", "bytes", "None: no memcg has regions in the config", 8,
+			over("{{instance}} {{memcg}}", `sum by (instance, memcg) (mglru_excluded_bytes{MEMCG})`)),
+		lines("Memcgs removed", "Memcgs that were removed while they were watched, each second.", "cps", nothingYet, 8,
+			over("{{instance}}", `rate(mglru_memcgs_removed_total{INSTANCE}[$__rate_interval])`)),
 		lines("Other walkers", "Features of the kernel that clear accessed bits behind the source's back. While one is active all memory of that machine is unobserved.", "short", "None was seen", 8,
 			over("{{instance}} {{walker}}", `mglru_other_walker_active{INSTANCE}`)),
 	}
@@ -94,10 +98,8 @@ func healthCost() []*panel {
 		lines("Series", "Samples in a scrape, those about the exporter's own process included, and series left out because of limits.max_series, for each window that was scraped.", "short", nothingYet, 8,
 			over("{{instance}} scraped", `scrape_samples_scraped{INSTANCE} and on (job, instance) mglru_source_info{INSTANCE}`),
 			over("{{instance}} dropped", `increase(mglru_series_dropped_total{INSTANCE}[$__rate_interval])`)),
-		lines("Duration of scrapes", "How long Prometheus waited for /metrics.", "s", nothingYet, 12,
+		lines("Duration of scrapes", "How long Prometheus waited for /metrics.", "s", nothingYet, 8,
 			over("{{instance}}", `scrape_duration_seconds{INSTANCE} and on (job, instance) mglru_source_info{INSTANCE}`)),
-		lines("Memcgs removed", "Memcgs that were removed while they were watched, each second.", "cps", nothingYet, 12,
-			over("{{instance}}", `rate(mglru_memcgs_removed_total{INSTANCE}[$__rate_interval])`)),
 	}
 }
 

@@ -121,16 +121,27 @@ func heatProcesses() []*panel {
 			now(by+`(mglru_swapped_bytes{PROCESS}) and `+coldest)),
 		table("Mappings never accessed", "Mappings with the most resident bytes that have been watched for long and never accessed.", "No data: nothing has been watched for long enough, or the source sees no pages", "Never accessed", 10,
 			[]column{{"instance", "Instance", ""}, {"memcg", "Memcg", ""}, {"comm", "Command", ""}, {"pid", "PID", ""}, {"mapping", "Mapping", ""}, {"Value", "Never accessed", "bytes"}},
-			now(`topk($top, sum by (instance, memcg, comm, pid, mapping) (mglru_mapping_never_accessed_bytes{PROCESS}))`)),
+			now(`topk($top, sum by (instance, memcg, comm, pid, mapping) (mglru_mapping_never_accessed_bytes{SERIES}))`)),
 	}
 }
 
 func heatAddresses() []*panel {
+	const empty = "No data: address_bands is not set for the memcg, or the source sees no pages"
 	return []*panel{
-		// Rows are in the order of the text of their labels, so numbers are made equally long.
-		heatmap("Accesses by address", "Accesses in each window by place in the address space, folded into a fixed number of bands from the lowest address to the highest. Pick one process: bands of several add up to nothing of use. On only for memcgs with address_bands in the config.",
-			"short", "short", "No data: address_bands is not set for the memcg, or the source sees no pages", 24,
-			over("{{band}}", `label_replace(label_replace(sum by (band) (mglru_address_accesses{PROCESS}), "band", "0$1", "band", "(..)"), "band", "00$1", "band", "(.)")`)),
+		heatmap("Accesses by address", "Accesses in each window by place in the address space: all that a process has mapped, divided into bands in the order of addresses. Pick one process: bands of several add up to nothing of use. On only for memcgs with address_bands in the config.",
+			"short", "short", empty, 14,
+			over("{{band}}", `sum by (band) (mglru_address_accesses{PROCESS})`)),
+		heatmap("Resident by address", "Resident bytes in the same bands: one without any was not accessed because there was nothing to access.",
+			"short", "bytes", empty, 10,
+			over("{{band}}", `sum by (band) (mglru_address_resident_bytes{PROCESS})`)),
+		table("Bands", "Which mapping has most of a band, and what is in it.", empty, "Accesses", 24,
+			[]column{
+				{"instance", "Instance", ""}, {"memcg", "Memcg", ""}, {"comm", "Command", ""}, {"pid", "PID", ""}, {"band", "Band", ""}, {"mapping", "Mapping", ""},
+				{"Value #B", "Resident", "bytes"}, {"Value #C", "Accesses", "short"},
+			},
+			now(`max by (instance, memcg, comm, pid, band, mapping) (mglru_address_band_info{PROCESS})`),
+			now(`sum by (instance, memcg, comm, pid, band) (mglru_address_resident_bytes{PROCESS})`),
+			now(`sum by (instance, memcg, comm, pid, band) (mglru_address_accesses{PROCESS})`)),
 	}
 }
 

@@ -182,7 +182,7 @@ func checkPanel(t *testing.T, p panel) {
 		}
 		refs[q.RefID] = true
 		format := map[string]string{"heatmap": "heatmap", "table": "table"}[p.Type]
-		if format == "" || strings.Contains(q.Expr, "mglru_address_accesses") { // bands are no buckets
+		if format == "" || p.Type == "heatmap" && strings.Contains(q.Expr, "mglru_address_") { // bands are no buckets
 			format = "time_series"
 		}
 		if q.Format != format {

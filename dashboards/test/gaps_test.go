@@ -17,18 +17,16 @@ func gaps() []gap {
 
 // pending are metrics that the exporter does not have yet.
 func pending() []gap {
-	process := []string{"memcg", "pid", "comm", "node", "type"}
 	return []gap{
-		{"mglru_mapping_never_accessed_bytes", append([]string{"mapping"}, process...), "not exported yet"},
-		{"mglru_address_accesses", append([]string{"band"}, process...), "not exported yet"},
 		{"mglru_region_accesses", nil, "no native histogram yet"},
 	}
 }
 
-// notRecorded are metrics that are there only while something is wrong, which it was
-// not when the recording was made.
+// notRecorded are metrics that are there only under circumstances that are not those of
+// the recording.
 func notRecorded() []gap {
 	return []gap{
+		{"mglru_excluded_bytes", nil, "all mappings are watched"},
 		{"mglru_other_walker_active", nil, "nothing but the exporter cleared accessed bits"},
 	}
 }
