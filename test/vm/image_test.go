@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -44,5 +45,61 @@ func TestJobScript(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if want := "<a></><echo><it's><$HOME><>\n<b></src><true>\n"; err != nil || strings.TrimSpace(string(out)) != strings.TrimSpace(want) {
 		t.Errorf("want %q, got %q, %v", want, out, err)
+	}
+}
+
+// TestAddProgram runs a program of this machine with nothing but what the image
+// has of it.
+func TestAddProgram(t *testing.T) {
+	im := &Image{}
+	if err := im.AddProgram("bin/bash", "/bin/bash"); err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if err := im.write(&archive); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	unpack := exec.CommandContext(t.Context(), "cpio", "-i", "--quiet")
+	unpack.Dir = dir
+	unpack.Stdin = &archive
+	if out, err := unpack.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	linker, _, err := needs("/bin/bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := exec.CommandContext(t.Context(), filepath.Join(dir, linker), "--inhibit-cache", "--library-path", filepath.Join(dir, libraries),
+		"--list", filepath.Join(dir, "bin/bash"))
+	out, err := list.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	found := 0
+	for line := range strings.Lines(string(out)) {
+		if _, at, ok := strings.Cut(line, "=> "); ok {
+			found++
+			if !strings.HasPrefix(at, dir) {
+				t.Errorf("not in the image: %s", line)
+			}
+		}
+	}
+	if found < 2 { // libtinfo and libc
+		t.Errorf("%d libraries found:\n%s", found, out)
+	}
+}
+
+func TestAddProgramErrors(t *testing.T) {
+	im := &Image{}
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nexec true forever\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := im.AddProgram("x", script); err == nil || !strings.Contains(err.Error(), script+": bad magic number") {
+		t.Errorf("a script: %v", err)
+	}
+	if at, err := find("libnone.so.1", []string{"/a", "/b"}); err == nil || err.Error() != "libnone.so.1, which is not in /a, /b" {
+		t.Errorf("no such library: %q, %v", at, err)
 	}
 }
