@@ -199,7 +199,7 @@ func defaults() *Config {
 			NeverAccessed: NeverAccessed{Windows: 10, Top: 5},
 		},
 		Labels: Labels{PID: true, Comm: true},
-		Limits: Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 16 << 20},
+		Limits: Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 8 << 20},
 	}
 }
 

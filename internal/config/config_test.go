@@ -84,7 +84,7 @@ func base() *config.Config {
 			NeverAccessed: config.NeverAccessed{Windows: 10, Top: 5},
 		},
 		Labels: config.Labels{PID: true, Comm: true},
-		Limits: config.Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 16 << 20},
+		Limits: config.Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 8 << 20},
 	}
 }
 

@@ -34,6 +34,9 @@ type group struct {
 	// there was a first pass, which wipes the slate and ends a window at once.
 	passes int
 	primed bool
+	// residency is that of the last window, to be read into again: the largest
+	// thing that a window needs.
+	residency map[int]*heat.Residency
 	// blind is set if, as the last pass ended, a walker was active that the
 	// source does not see: what it clears until the next pass is lost to that.
 	blind bool

@@ -349,7 +349,10 @@ func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Proc
 	defer func() { s.cpu.add("residency", threadTime()-start) }()
 	all := make(map[int]*heat.Residency, len(procs))
 	for _, p := range procs {
-		res := &heat.Residency{}
+		res := g.residency[p.TGID]
+		if res == nil {
+			res = &heat.Residency{}
+		}
 		err := s.deps.Processes.Residency(ctx, p.TGID, res)
 		switch {
 		case err == nil:
@@ -363,6 +366,7 @@ func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Proc
 			s.deps.Log.Debug("Reading residency", "memcg", g.path, "pid", p.TGID, "err", err)
 		}
 	}
+	g.residency = all
 	return all
 }
 

@@ -79,6 +79,8 @@ type Sampler struct {
 	generations    atomic.Pointer[map[string][]heat.NodeGenerations]
 	generationsDue time.Time
 
+	publishing sync.Mutex // comes before mu
+
 	mu      sync.RWMutex // guards owner, groups and their being published
 	owner   map[int]*group
 	groups  map[string]*group
@@ -316,8 +318,11 @@ func (s *Sampler) sameOwner(r, before *heat.Record, g *group) bool {
 	return r.TGID == before.TGID || s.owner[r.TGID] == g
 }
 
-// publish makes a new snapshot of all groups.
+// publish makes a new snapshot of all groups. Passes of several end at the same
+// time: one after another, or an older snapshot might take the place of a newer.
 func (s *Sampler) publish() {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	snap := &heat.Snapshot{Source: s.src.Info(), Self: heat.SelfStats{
