@@ -72,9 +72,14 @@ func (b *Bitmap) SetRange(from, to int) {
 
 // Or adds the pages of c.
 func (b *Bitmap) Or(c *Bitmap) {
-	for i := range b {
-		b[i] |= c[i]
-	}
+	b[0] |= c[0]
+	b[1] |= c[1]
+	b[2] |= c[2]
+	b[3] |= c[3]
+	b[4] |= c[4]
+	b[5] |= c[5]
+	b[6] |= c[6]
+	b[7] |= c[7]
 }
 
 // and leaves only the pages of c.

@@ -36,8 +36,9 @@ type processWindow struct {
 	counts counters
 	visit  Visitor
 
-	spot    spot
-	classes Classes
+	spot spot
+	// classes are for visit, nil without it.
+	classes *Classes
 	// mapping is the index of the first mapping that does not end before the
 	// region at hand.
 	mapping int
@@ -121,7 +122,7 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 		case sl == nil:
 			p.classes.clear()
 		default:
-			n = w.tally.classify(&part.Pages, t.need, p.missed, &p.classes)
+			n = w.tally.classify(&part.Pages, t.need, p.missed, p.classes)
 		}
 		t.enter(p, part)
 		a := p.spot.area
@@ -146,8 +147,8 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 			}
 		}
 		if p.visit != nil {
-			t.show(&p.classes, part, sl)
-			p.visit(p.Process, part, &p.classes)
+			t.show(p.classes, part, sl)
+			p.visit(p.Process, part, p.classes)
 		}
 		region.Accesses += uint32(n.accesses)
 		region.Hot += uint16(n.hot)

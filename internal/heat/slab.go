@@ -90,7 +90,7 @@ type census struct {
 func (c *census) judged() uint64 { return c.hot + c.warm + c.cold }
 
 // classify judges the pages of a part: hot are those young in at least need
-// passes, whatever was missed beside; nothing missed is warm or cold.
+// passes, whatever was missed beside; nothing missed is warm or cold. C may be nil.
 func (s *tally) classify(pages *Bitmap, need int, missedAll bool, c *Classes) (n census) {
 	var lookedAt uint64
 	if !missedAll {
@@ -103,7 +103,9 @@ func (s *tally) classify(pages *Bitmap, need int, missedAll bool, c *Classes) (n
 		hot := atLeast(need, f0, f1, f2) & w
 		warm := sure & s.young[i] &^ hot
 		cold := sure &^ s.young[i]
-		c.Hot[i], c.Warm[i], c.Cold[i] = hot, warm, cold
+		if c != nil {
+			c.Hot[i], c.Warm[i], c.Cold[i] = hot, warm, cold
+		}
 		n.cold += uint64(bits.OnesCount64(cold))
 		if seen := hot | warm; seen != 0 {
 			n.hot += uint64(bits.OnesCount64(hot))
@@ -111,7 +113,9 @@ func (s *tally) classify(pages *Bitmap, need int, missedAll bool, c *Classes) (n
 			n.accesses += uint64(bits.OnesCount64(f0&seen) + 2*bits.OnesCount64(f1&seen) + 4*bits.OnesCount64(f2&seen))
 		}
 	}
-	c.Accesses = n.accesses
+	if c != nil {
+		c.Accesses = n.accesses
+	}
 	return n
 }
 

@@ -71,7 +71,11 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) (
 				bands = 0
 			}
 			t.detailed, t.regions = observers.Process != nil || bands > 0, t.regions[:0]
-			t.endProcess(&processWindow{process: p, res: res, series: &out[i], counts: counts[i], visit: observers.Part})
+			w := processWindow{process: p, res: res, series: &out[i], counts: counts[i], visit: observers.Part}
+			if w.visit != nil {
+				w.classes = &Classes{}
+			}
+			t.endProcess(&w)
 			if bands > 0 {
 				out[i].Bands = foldBands(res.Mappings, t.regions, bands)
 			}
