@@ -54,8 +54,9 @@ func TestTopOfAReplay(t *testing.T) {
 	if strings.Contains(frame, "\x1b") {
 		t.Errorf("escape sequences on a pipe: %q", frame)
 	}
+	pid := ""
 	for _, p := range ask[api.Processes](t, url+api.ProcessesPath).Processes {
-		pid := fmt.Sprint(p.PID)
+		pid = fmt.Sprint(p.PID)
 		_, frame, _ := showTop(t, "--once", "--url="+url, "--pid="+pid)
 		wantFrame(t, frame, p.Comm+"  pid "+pid+"  "+p.Memcg, "heat  · not accessed", "╱", "█",
 			fmt.Sprintf("%d windows", ask[api.Heatmap](t, url+strings.Replace(api.HeatmapPath, "{pid}", pid, 1)).Process.Windows))
@@ -67,13 +68,16 @@ func TestTopOfAReplay(t *testing.T) {
 	}
 	t.Setenv("COLUMNS", "132")
 	t.Setenv("LINES", "40")
-	_, frame, _ = showTop(t, "--once", "--url="+url, "--pid=84", "--overlay=node", "--color=always")
+	_, frame, stderr = showTop(t, "--once", "--url="+url, "--pid="+pid, "--overlay=node", "--color=always")
+	if stderr != "" {
+		t.Error(stderr)
+	}
 	wantFrame(t, frame, "\x1b[0;48;5;74m", "node 0", "node 1")
 	if got := strings.Count(frame, "\n"); got != 38 && got != 39 {
 		t.Errorf("%d lines of 40", got)
 	}
-	code, frame, stderr = showTop(t, "--once", "--url="+url, "--pid=7")
-	if code != exitFailure || frame != "" || !strings.Contains(stderr, url+": process 7 has no series of its own") {
+	code, frame, stderr = showTop(t, "--once", "--url="+url, "--pid=999999999")
+	if code != exitFailure || frame != "" || !strings.Contains(stderr, url+": process 999999999 has no series of its own") {
 		t.Errorf("a process that is not there: %d %q %s", code, frame, stderr)
 	}
 	stop()
