@@ -578,7 +578,11 @@ func TestGuestRecording(t *testing.T) {
 	const golden = "testdata/guest.golden"
 	last := ""
 	for range 2 {
-		s, r := replaying(t, "../recording/testdata/guest.mglru", "memcgs: [{path: /**, processes: {min_resident: 0}}]")
+		s, r := replaying(t, "../recording/testdata/guest.mglru", `
+heat: {never_accessed: {windows: 2, top: 3}}
+memcgs:
+  - {path: /**, processes: {min_resident: 0}, address_bands: 8}
+  - {path: /test/shop.slice/web.service, processes: {min_resident: 0}, regions: ["[anon:*", "/data/*"], address_bands: 8}`)
 		for {
 			err := play(s, r)
 			if errors.Is(err, io.EOF) {
@@ -628,12 +632,19 @@ func FuzzReplay(f *testing.F) {
 		{Kind: recording.Walk, Record: heat.Record{TGID: 1}}, {Kind: recording.Observed, TGID: 1}, {Kind: recording.Area, Area: heat.Area{Hot: 1}}, {Kind: recording.Unsure, Text: "u"},
 		{Kind: recording.Generations}, {Kind: recording.GenMemcg, Text: "/1"}, {Kind: recording.GenNode, Node: 1}, {Kind: recording.Gen},
 		{Kind: recording.Done}, {Kind: recording.End},
+		{Kind: recording.Mapping, Mapping: heat.Mapping{Start: 0, End: 8*heat.RegionSize + 4096, Name: "/a\xff"}},
+		{Kind: recording.Mapping, Mapping: heat.Mapping{Start: 8*heat.RegionSize + 4096, End: 10 * heat.RegionSize, Name: "b", NoAccess: true}},
+		{Kind: recording.Mapping, Mapping: heat.Mapping{Start: 9 * heat.RegionSize, End: 1<<64 - 4096, Name: "[heap]"}},
 	}
 	story := []byte{0, 3, 5, 8, 10, 13, 16, 15, 19, 27, 25, 20, 10, 23, 23, 35, 5, 8, 10, 13, 16, 19, 25, 20, 10, 23, 35, 36}
 	f.Add(story, false)
 	f.Add(story, true)
 	f.Add(append([]byte{31, 32, 33, 34}, story...), false)
 	f.Add([]byte{0, 3, 5, 8, 10, 28, 29, 30, 10, 35, 36}, true)
+	mapped := []byte{5, 8, 10, 13, 37, 38, 16, 15, 19, 27, 25, 20, 10, 23, 35}
+	f.Add(append([]byte{0, 3}, append(slices.Concat(mapped, mapped, mapped), 36)...), false)
+	f.Add([]byte{0, 3, 5, 8, 10, 13, 38, 37, 19, 20, 35, 36}, false) // out of order
+	f.Add([]byte{0, 3, 5, 8, 10, 13, 37, 39, 16, 19, 20, 35, 36}, false)
 	file := filepath.Join(f.TempDir(), "fuzz.mglru")
 	f.Fuzz(func(t *testing.T, choices []byte, mappings bool) {
 		h := recording.Header{Started: time.Unix(1, 0), Granularity: "page", PassesPerWindow: 1}
@@ -661,7 +672,12 @@ func FuzzReplay(f *testing.F) {
 		if err := w.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		s, r := replaying(t, file, "aging: {passes_per_window: 1}\nmemcgs: [{path: /1, processes: {min_resident: 0}}]\n")
+		s, r := replaying(t, file, `
+aging: {passes_per_window: 1}
+heat: {never_accessed: {windows: 1}}
+memcgs:
+  - {path: /1, processes: {min_resident: 0}, regions: ["/a*", 0x1000000-0x1010000], address_bands: 3}
+  - {path: /**, processes: {min_resident: 0}, address_bands: 512}`)
 		for play(s, r) == nil {
 			for i := range s.Snapshot().Memcgs {
 				if err := s.Snapshot().Memcgs[i].Check(); err != nil {
