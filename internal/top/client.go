@@ -156,8 +156,7 @@ func (c *Client) get(ctx context.Context, path string, v url.Values, into any) (
 
 // explain says what went wrong on the way, and what to do.
 func (c *Client) explain(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // without the address that is asked for: the next line has it
 	}
 	text := Clean(err.Error())

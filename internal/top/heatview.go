@@ -3,6 +3,7 @@ package top
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,7 +69,7 @@ func (m *model) drawNames(f *frame) {
 		from, _ := m.rowsAt((y+1)*g.perLine - 1)
 		rows := m.heat.answer.Rows[from:to]
 		name, edge := "", "│"
-		for i := len(rows) - 1; i >= 0; i-- {
+		for i := range slices.Backward(rows) {
 			if n := rows[i].Mapping; n != before || y == 0 {
 				name, before, edge = mappingName(n), n, "├"
 			}
@@ -192,7 +193,10 @@ func (s *spot) describe(short bool) string {
 		return strings.Join(append(parts, "unobserved: this window cannot say"), " · ")
 	}
 	if s.accesses == 0 {
-		parts = append(parts, "no access, idle ≥ "+formatSeconds(s.idle))
+		parts = append(parts, "no access")
+		if s.idle >= 1 {
+			parts[len(parts)-1] += ", idle ≥ " + formatSeconds(s.idle)
+		}
 	} else {
 		parts = append(parts, fmt.Sprintf("%d accesses (%.3g%%)", s.accesses, 100*s.heat()))
 	}
