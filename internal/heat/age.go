@@ -142,7 +142,7 @@ type events struct {
 }
 
 // take sets events to those that the passes of a window had, the last one first.
-// There are four at least.
+// There are atOnce at least.
 func (e *events) take(passes []*Bitmap) {
 	p0, p1, p2, p3 := passes[0], passes[1], passes[2], passes[3]
 	for i := range words {
@@ -151,8 +151,8 @@ func (e *events) take(passes []*Bitmap) {
 		e.since[1][i] = (p2[i] | p3[i]) &^ (p0[i] | p1[i])
 		e.since[2][i] = 0
 	}
-	for left, p := range passes[4:] {
-		left += 4
+	for left, p := range passes[atOnce:] {
+		left += atOnce
 		for i := range words {
 			last := p[i] &^ e.any[i]
 			e.any[i] |= last

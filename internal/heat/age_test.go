@@ -47,7 +47,7 @@ func TestOlder(t *testing.T) {
 }
 
 func TestEventsTakeTheLast(t *testing.T) {
-	for passes := least; passes <= slots; passes++ {
+	for passes := atOnce; passes <= slots; passes++ {
 		// Page i has an event in the passes that the bits of i name, bit 0 in the
 		// last one.
 		e := events{any: bitmapOf(7), since: [planes]Bitmap{bitmapOf(7), bitmapOf(8), bitmapOf(9)}} // another region's

@@ -10,15 +10,17 @@ type regionWindow struct {
 
 	// young has what each pass found young, the last one first, and event that
 	// with what it missed: bitmaps of the process, of missed, or none, which is
-	// empty. There are least of them, more if the window had more passes.
+	// empty. There are atOnce of them, more if the window had more passes.
 	young, event [slots]*Bitmap
-	first        [slots]Bitmap
 	missed       [slots]Bitmap
 	none         Bitmap
+	// first has, for each pass in the order of time, the pages that had their
+	// first event in it by being found young, if they may have been idle before.
+	first [slots]Bitmap
 }
 
-// least is how many passes are looked at together.
-const least = 4
+// atOnce is how many passes are looked at together, at least.
+const atOnce = 4
 
 // A spot is where what is found of one node and type is summed up.
 type spot struct {
@@ -34,19 +36,53 @@ type processWindow struct {
 	res    *Residency
 	series *Series
 	counts counters
-	visit  Visitor
 
 	spot spot
-	// classes are for visit, nil without it.
+	// visit is shown the parts, and classes are for it: both may be nil.
+	visit   Visitor
 	classes *Classes
+	// detail is what there is to say of each region, if detailed is set.
+	detail   []RegionHeat
+	detailed bool
 	// mapping is the index of the first mapping that does not end before the
 	// region at hand.
 	mapping int
 }
 
-// endProcess classifies one process's pages into a series, and brings their ages
-// to the window's end.
-func (t *Tracker) endProcess(p *processWindow) {
+// endProcess classifies one process's pages into a series, brings their ages to
+// the window's end, and tells the observers.
+func (t *Tracker) endProcess(p *processWindow, observers Observers) {
+	if observers.Part != nil {
+		p.visit, p.classes = observers.Part, &Classes{}
+	}
+	bands := 0
+	if p.series.PID > 0 {
+		bands = t.params.AddressBands
+	}
+	p.detailed, p.detail = observers.Process != nil || bands > 0, t.detail[:0]
+	t.endRegions(p)
+	for _, u := range p.res.Unscanned {
+		if u.Pages == 0 {
+			continue
+		}
+		a := p.series.area(int(u.Node), u.Type)
+		a.Resident += u.Pages * PageSize
+		a.Unobserved += u.Pages * PageSize
+	}
+	t.detail = p.detail
+	if bands > 0 {
+		p.series.Bands = foldBands(p.res.Mappings, p.detail, bands)
+	}
+	if observers.Process != nil {
+		observers.Process(&ProcessWindow{
+			Process: p.Process, End: t.clock.ended(), Passes: t.clock.passes, Regions: p.detail, Mappings: p.res.Mappings,
+		})
+	}
+}
+
+// endRegions goes through the process's regions, and leaves nothing in its
+// bitmaps of what was found young.
+func (t *Tracker) endRegions(p *processWindow) {
 	t.sweep.begin(p.skips)
 	j, visited := 0, 0
 	for parts := p.res.Parts; len(parts) > 0; {
@@ -66,18 +102,11 @@ func (t *Tracker) endProcess(p *processWindow) {
 		}
 		parts = parts[n:]
 	}
+	t.region.young, t.region.event = [slots]*Bitmap{}, [slots]*Bitmap{}
 	for k, young := range p.young {
 		if visited < len(p.regions) || k >= t.clock.passes {
 			clear(young)
 		}
-	}
-	for _, u := range p.res.Unscanned {
-		if u.Pages == 0 {
-			continue
-		}
-		a := p.series.area(int(u.Node), u.Type)
-		a.Resident += u.Pages * PageSize
-		a.Unobserved += u.Pages * PageSize
 	}
 }
 
@@ -102,7 +131,7 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 			sl.never(t.never, &never)
 		}
 	}
-	if t.detailed {
+	if p.detailed {
 		region = describe(parts)
 		if sl != nil {
 			region.Idle = t.clock.idle(sl.ages.least(&sl.tracked))
@@ -155,8 +184,8 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 		region.Warm += uint16(n.warm)
 		region.Cold += uint16(n.cold)
 	}
-	if t.detailed {
-		t.regions = append(t.regions, region)
+	if p.detailed {
+		p.detail = append(p.detail, region)
 	}
 }
 
@@ -186,7 +215,7 @@ func (t *Tracker) gather(p *process, i int) {
 		left := t.clock.passes - 1 - k
 		w.young[left], w.event[left] = young, young
 	}
-	for left := t.clock.passes; left < least; left++ {
+	for left := t.clock.passes; left < atOnce; left++ {
 		w.young[left], w.event[left] = &w.none, &w.none
 	}
 	skips := t.sweep.at(p.regions[i])
@@ -200,7 +229,7 @@ func (t *Tracker) gather(p *process, i int) {
 	if missed {
 		t.miss(p, p.regions[i], skips)
 	}
-	passes := max(t.clock.passes, least)
+	passes := max(t.clock.passes, atOnce)
 	w.tally.count(w.young[:passes])
 	w.events.take(w.event[:passes])
 	w.reaccessed.reset()

@@ -42,7 +42,7 @@ type tally struct {
 	watched Bitmap
 }
 
-// count sets freq and young to what passes found young. There are four at least.
+// count sets freq and young to what passes found young. There are atOnce at least.
 // Counts stay at their maximum rather than wrap.
 func (s *tally) count(passes []*Bitmap) {
 	p0, p1, p2, p3 := passes[0], passes[1], passes[2], passes[3]
@@ -54,7 +54,7 @@ func (s *tally) count(passes []*Bitmap) {
 		s.freq[1][i] = b ^ d | a&c
 		s.freq[2][i] = b & d
 	}
-	for _, p := range passes[4:] {
+	for _, p := range passes[atOnce:] {
 		for i := range words {
 			c0 := s.freq[0][i] & p[i]
 			c1 := s.freq[1][i] & c0

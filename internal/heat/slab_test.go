@@ -34,7 +34,7 @@ func youngIn(passes int, f func(i, pass int) bool) []*Bitmap {
 }
 
 func TestCountIsOfEachPageByItself(t *testing.T) {
-	for passes := least; passes <= slots; passes++ {
+	for passes := atOnce; passes <= slots; passes++ {
 		// Page i is young in the passes that the bits of i name.
 		var s tally
 		s.count(youngIn(passes, func(i, pass int) bool { return i>>pass&1 != 0 }))

@@ -92,9 +92,8 @@ type Tracker struct {
 	region regionWindow
 	sweep  sweep
 	spare  []uint64
-	// regions are those of the process that EndWindow is at, if detailed is set.
-	regions  []RegionHeat
-	detailed bool
+	// detail is room for the regions of the process that EndWindow is at.
+	detail []RegionHeat
 	// never is how many passes make Area.Never, 0 if there is none.
 	never int
 }

@@ -409,6 +409,12 @@ func TestParamsThatCannotBe(t *testing.T) {
 		"nothing is enough":         {PassesPerWindow: 1, HotFraction: 0},
 		"more than all":             {PassesPerWindow: 1, HotFraction: 1.01},
 		"a fraction that is no one": {PassesPerWindow: 1, HotFraction: math.NaN()},
+		"fewer bands than none":     {PassesPerWindow: 1, HotFraction: 1, AddressBands: -1},
+		"fewer windows than none":   {PassesPerWindow: 1, HotFraction: 1, NeverWindows: -1},
+		"a top of fewer than none":  {PassesPerWindow: 1, HotFraction: 1, NeverTop: -1},
+		"never for longer than ages can tell": {
+			PassesPerWindow: 2, HotFraction: 1, NeverWindows: MaxIdlePasses/2 + 1,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := NewTracker(p); err == nil {

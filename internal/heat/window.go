@@ -66,24 +66,7 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) (
 			out[i].SwappedBytes += res.SwappedPages * PageSize
 			out[i].exclude(res.Excluded)
 			l := p.look(res, t.clock.passes)
-			bands := t.params.AddressBands
-			if g.key.pid <= 0 {
-				bands = 0
-			}
-			t.detailed, t.regions = observers.Process != nil || bands > 0, t.regions[:0]
-			w := processWindow{process: p, res: res, series: &out[i], counts: counts[i], visit: observers.Part}
-			if w.visit != nil {
-				w.classes = &Classes{}
-			}
-			t.endProcess(&w)
-			if bands > 0 {
-				out[i].Bands = foldBands(res.Mappings, t.regions, bands)
-			}
-			if observers.Process != nil {
-				observers.Process(&ProcessWindow{
-					Process: p.Process, End: t.clock.ended(), Passes: t.clock.passes, Regions: t.regions, Mappings: res.Mappings,
-				})
-			}
+			t.endProcess(&processWindow{process: p, res: res, series: &out[i], counts: counts[i]}, observers)
 			watch := t.params.MaxRegions == 0 || l.regions <= left
 			if watch {
 				left -= l.regions
