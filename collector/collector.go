@@ -34,10 +34,11 @@ type Options struct {
 // has returned it.
 func New(snap func() *heat.Snapshot, opts Options) *Collector {
 	c := &Collector{
-		snap:   snap,
-		passes: newPasses(),
-		gens:   newGenerations(),
-		self:   newSelf(),
+		snap:       snap,
+		passes:     newPasses(),
+		gens:       newGenerations(),
+		containers: newContainers(),
+		self:       newSelf(),
 	}
 	c.set(opts)
 	return c
@@ -48,9 +49,10 @@ func New(snap func() *heat.Snapshot, opts Options) *Collector {
 type Collector struct {
 	snap func() *heat.Snapshot
 
-	passes passes
-	gens   generations
-	self   self
+	passes     passes
+	gens       generations
+	containers containers
+	self       self
 
 	mu       sync.Mutex // guards what follows
 	opts     Options
@@ -95,7 +97,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	defer c.mu.Unlock()
 	for _, descs := range [][]*prometheus.Desc{
 		c.memory.descs(), c.regions.descs(), c.idle.descs(), c.never.descs(), c.bands.descs(), c.excluded.descs(),
-		c.passes.descs(), c.gens.descs(), c.self.descs(),
+		c.passes.descs(), c.gens.descs(), c.containers.descs(), c.self.descs(),
 	} {
 		for _, d := range descs {
 			ch <- d
@@ -137,6 +139,7 @@ func (c *Collector) current() []prometheus.Metric {
 	for _, m := range memcgs {
 		c.passes.emit(e, m)
 		c.gens.emit(e, m)
+		c.containers.emit(e, m)
 	}
 	c.self.emit(e, snap, c.dropped)
 	c.last, c.metrics = snap, e.metrics

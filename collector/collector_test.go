@@ -17,7 +17,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -99,28 +98,6 @@ func heatmap() *collector.Heatmap {
 
 func TestExposition(t *testing.T) {
 	golden(t, "metrics.golden", exposition(t, collector.New(fixed(twoNodes()), all()), reload(), heatmap()))
-}
-
-// TestFamilies holds every metric's name, type, labels and HELP, which are what
-// users build upon.
-func TestFamilies(t *testing.T) {
-	families := gather(t, collector.New(fixed(twoNodes()), all()), reload(), heatmap(), versioncollector.NewCollector("mglru"))
-	var b strings.Builder
-	for _, f := range families {
-		var labels []string
-		for _, l := range f.GetMetric()[0].GetLabel() {
-			labels = append(labels, l.GetName())
-		}
-		slices.Sort(labels)
-		fmt.Fprintf(&b, "%s %s {%s}\n  %s\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
-	}
-	golden(t, "families.golden", b.String())
-
-	described := make(chan *prometheus.Desc, 100)
-	collector.New(fixed(nil), all()).Describe(described)
-	if n := len(described) + 5; n != len(families) { // 2 of the reload, 2 of heatmaps, 1 of the build
-		t.Errorf("%d families are described, but the fixture shows %d: extend it", n, len(families))
-	}
 }
 
 func TestLint(t *testing.T) {

@@ -77,6 +77,13 @@ func twoNodes() *heat.Snapshot {
 					Resets:         map[string]uint64{"exit": 0, "exec": 0, "reused": 0, "moved": 0},
 				},
 			},
+			{
+				Path: "/kubepods.slice/kubepods-pod2c48913c_b29f_11e7_9350_020968147796.slice/crio-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope",
+				Passes: heat.PassStats{
+					DurationBounds: []float64{0.01, 0.1, 1},
+					DurationCounts: []uint64{0, 0, 0, 0},
+				},
+			},
 		},
 		Self: heat.SelfStats{
 			BPFMemoryBytes: 17 * mib,

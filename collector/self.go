@@ -17,7 +17,7 @@ func newSelf() self {
 		source: desc("source_info",
 			"A constant 1, labelled by the source that ages memory and harvests accesses, and by how finely it sees: page or mapping.", "source", "granularity"),
 		walker: desc("other_walker_active",
-			"1 for each kernel feature that clears accessed bits where the source cannot notice it. While one is active, memory that is in use can read as cold.", "walker"),
+			"1 for each kernel feature that clears accessed bits where the source cannot notice it. While one is active, all memory reads unobserved.", "walker"),
 		removed: desc("memcgs_removed_total",
 			"Memcgs that were removed while they were watched. Their series go with them."),
 		dropped: desc("series_dropped_total",

@@ -1,7 +1,7 @@
 package test
 
 import (
-	"bufio"
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -46,39 +46,63 @@ func (s set) String() string { return fmt.Sprint(slices.Sorted(maps.Keys(s))) }
 // A vocabulary is the metrics that there are, and which labels each has.
 type vocabulary map[string]set
 
-// exporterVocabulary is what the exporter exports: the collector's golden file has
-// each family with all its labels.
+// exporterVocabulary is what the exporter exports, with all labels that there may
+// be: docs/METRICS.md is made of the collector's descriptors.
 func exporterVocabulary(t *testing.T) vocabulary {
 	t.Helper()
-	f, err := os.Open(root + "/collector/testdata/families.golden")
+	v := vocabulary{}
+	for name, section := range metricSections(t) {
+		all := setOf("job", "instance")
+		if m := labelsLine.FindStringSubmatch(section); m != nil {
+			for l := range strings.SplitSeq(m[1], ", ") {
+				all[strings.Trim(l, "`")] = true
+			}
+		}
+		v[name] = all
+		if strings.Contains(section, "\n- Type: histogram\n") {
+			v[name+"_bucket"], v[name+"_sum"], v[name+"_count"] = all.with("le"), all, all
+		}
+	}
+	return v
+}
+
+var (
+	labelsLine = regexp.MustCompile("(?m)^- Labels: (.*)$")
+	promqlCode = regexp.MustCompile("(?s)```promql\n(.*?)\n```")
+)
+
+// metricSections are the sections of docs/METRICS.md by metric.
+func metricSections(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(root + "/docs/METRICS.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	family := regexp.MustCompile(`^(\w+) (\w+) \{(.*)\}$`)
-	v := vocabulary{}
-	scan := bufio.NewScanner(f)
-	for scan.Scan() {
-		m := family.FindStringSubmatch(scan.Text())
+	_, text, _ = bytes.Cut(text, []byte("\n## "))
+	sections := map[string]string{}
+	for section := range strings.SplitSeq(string(text), "\n## ") {
+		name, section, _ := strings.Cut(section, "\n")
+		sections[name] = section
+	}
+	if len(sections) < 2 {
+		t.Fatal("docs/METRICS.md has no section on any metric")
+	}
+	return sections
+}
+
+// docQueries are the examples in docs/METRICS.md.
+func docQueries(t *testing.T) []query {
+	t.Helper()
+	var all []query
+	for name, section := range metricSections(t) {
+		m := promqlCode.FindStringSubmatch(section)
 		if m == nil {
-			continue // HELP
+			t.Errorf("docs/METRICS.md has no query of %s", name)
+			continue
 		}
-		all := setOf("job", "instance")
-		for l := range strings.SplitSeq(m[3], ", ") {
-			all[l] = true
-		}
-		v[m[1]] = all.without("")
-		if m[2] == "histogram" {
-			v[m[1]+"_bucket"], v[m[1]+"_sum"], v[m[1]+"_count"] = all.with("le"), all, all
-		}
+		all = append(all, query{name: "METRICS.md/" + name, expr: m[1], instant: true})
 	}
-	if err := scan.Err(); err != nil {
-		t.Fatal(err)
-	}
-	if len(v) == 0 {
-		t.Fatalf("no family in %s", f.Name())
-	}
-	return v
+	return all
 }
 
 // parse parses an expression.

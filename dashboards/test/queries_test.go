@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// TestQueries asks a real Prometheus everything that dashboards, rules and alerts
-// ask. Each query parses, refers to nothing that the exporter does not have, and
+// TestQueries asks a real Prometheus everything that dashboards, rules, alerts and
+// docs/METRICS.md ask. Each query parses, refers to nothing that the exporter does not have, and
 // returns data; those that cannot are in gaps.
 func TestQueries(t *testing.T) {
 	l := newLab(t)
@@ -27,7 +27,7 @@ func TestQueries(t *testing.T) {
 			t.Errorf("promtool check metrics: %v\n%s", err, out)
 		}
 	})
-	for _, q := range ruleQueries(t, v) {
+	for _, q := range append(ruleQueries(t, v), docQueries(t)...) {
 		t.Run(q.name, func(t *testing.T) { l.check(t, v, missing, q) })
 	}
 	for _, d := range dashboards(t) {
