@@ -2,6 +2,7 @@ package ui_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,22 +10,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"mglru_exporter/internal/chromium"
 	"mglru_exporter/internal/web/ui"
 )
-
-// nobody is a user who may do nothing.
-const nobody = 65534
 
 // patience is how long the browser may take for what it does at once.
 const patience = 30 * time.Second
@@ -32,42 +29,17 @@ const patience = 30 * time.Second
 // A browser is a Chromium that runs.
 type browser struct{ context.Context }
 
-// chromium starts a browser for the length of a test. As root it would have no
-// sandbox, and so nobody runs it then.
-func chromium(t *testing.T) browser {
+// start starts a browser for the length of a test.
+func start(t *testing.T) browser {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
+	ctx, end, err := chromium.Start(t.Context())
+	if errors.Is(err, exec.ErrNotFound) {
 		t.Skip("SKIPPED, the heatmap page is not tested: there is no chromium; make deps installs it")
 	}
-	home, err := os.MkdirTemp("", "mglru-chromium-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(home) })
-	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() == 0 {
-		attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
-		if err := os.Chown(home, nobody, nobody); err != nil {
-			t.Fatal(err)
-		}
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path),
-		chromedp.UserDataDir(filepath.Join(home, "profile")),
-		chromedp.Env("HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "TZ=UTC"),
-		chromedp.Flag("no-sandbox", false),
-		chromedp.Flag("disable-gpu", true),
-		chromedp.Flag("enable-precise-memory-info", true),
-		chromedp.ModifyCmdFunc(func(c *exec.Cmd) { c.SysProcAttr = attr }),
-	)
-	allocator, end := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(end)
-	ctx, closeBrowser := chromedp.NewContext(allocator)
-	t.Cleanup(closeBrowser)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", path, err)
-	}
 	return browser{ctx}
 }
 
@@ -171,15 +143,16 @@ func eval[V any](tb *tab, js string) V {
 	return v
 }
 
-// wait waits for a condition. It is asked for in the page, which may have no
-// scripts of ours in it but through the debugger.
+// wait waits for a condition.
 func (tb *tab) wait(condition string) {
 	tb.Helper()
-	if !eval[bool](tb, `new Promise(done => {
-		const until = Date.now() + 20000;
-		const look = () => { let ok = false; try { ok = !!(`+condition+`) } catch {}; ok || Date.now() > until ? done(ok) : setTimeout(look, 10) };
-		look();
-	})`) {
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	ok, err := chromium.Wait(ctx, condition)
+	if err != nil {
+		tb.Fatalf("browser: %v in %s", err, condition)
+	}
+	if !ok {
 		tb.screenshot("failed")
 		tb.Fatalf("did not come true: %s\nthe page says: %s", condition, eval[string](tb, `document.querySelector("main").innerText`))
 	}
@@ -304,8 +277,9 @@ func (tb *tab) screenshot(name string) {
 // scheme is dark or light.
 func (tb *tab) scheme(scheme string) {
 	tb.Helper()
-	call(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-	})
-	eval[bool](tb, `new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`)
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	if err := chromium.SetScheme(ctx, scheme); err != nil {
+		tb.Fatalf("browser: %v", err)
+	}
 }

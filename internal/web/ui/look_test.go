@@ -151,7 +151,7 @@ func TestPageSize(t *testing.T) {
 		{"as much as the API gives", 20000, api.MaxWindows, size{1600, 2500, 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := chromium(t)
+			b := start(t)
 			p := plain(7, "large")
 			for i := range 20 {
 				p.mappings = append(p.mappings, mapping{fmt.Sprintf("/lib/lib%d.so", i), c.regions / 20})

@@ -13,7 +13,7 @@ var desktop = size{1440, 900, 1}
 
 // TestPage tests the page in a real browser, one for all of the tests.
 func TestPage(t *testing.T) {
-	b := chromium(t)
+	b := start(t)
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, browser)
