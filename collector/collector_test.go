@@ -148,6 +148,46 @@ func TestHistogramBucketsAreCumulative(t *testing.T) {
 	}
 }
 
+// TestNativeHistogram decodes the buckets that Prometheus gets in protobuf.
+func TestNativeHistogram(t *testing.T) {
+	snap := twoNodes()
+	h := &snap.Memcgs[0].Series[1].Areas[0].Accesses // 64 observations
+	h.Native = make([]uint64, 50)
+	want := map[int]int64{-1: 40, 0: 1, 1: 6, 20: 3, 48: 14} // -1 for the bucket of 0
+	for i, n := range want {
+		h.Native[i+1] = uint64(n)
+	}
+	for _, f := range gather(t, collector.New(fixed(snap), all())) {
+		if f.GetName() != "mglru_region_accesses" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			h := m.GetHistogram()
+			if h.GetSampleCount() != 64 {
+				continue
+			}
+			got := map[int]int64{-1: int64(h.GetZeroCount())}
+			i, n, k := 0, int64(0), 0
+			for _, span := range h.GetPositiveSpan() {
+				i += int(span.GetOffset())
+				for range span.GetLength() {
+					n += h.GetPositiveDelta()[k]
+					if n > 0 {
+						got[i] = n
+					}
+					i++
+					k++
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" || h.GetSchema() != heat.NativeSchema || len(h.GetBucket()) != len(bounds()) {
+				t.Errorf("schema %d, %d classic buckets, native ones (-want +got):\n%s", h.GetSchema(), len(h.GetBucket()), diff)
+			}
+			return
+		}
+	}
+	t.Error("no such histogram")
+}
+
 func TestBeforeTheFirstWindowOnlySelfMetrics(t *testing.T) {
 	snap := twoNodes()
 	for i := range snap.Memcgs {

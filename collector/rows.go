@@ -96,6 +96,7 @@ func (r *row) merge(s *heat.Series) {
 // own gives an area slices that may be changed.
 func own(a *heat.Area) {
 	a.Accesses.Counts = slices.Clone(a.Accesses.Counts)
+	a.Accesses.Native = slices.Clone(a.Accesses.Native)
 	a.Idle = slices.Clone(a.Idle)
 	a.Reaccessed = slices.Clone(a.Reaccessed)
 	a.Never = slices.Clone(a.Never)
@@ -105,15 +106,18 @@ func own(a *heat.Area) {
 // tracker and so have the same bounds; if one has none it saw nothing.
 func mergeHistograms(a, b heat.Histogram) heat.Histogram {
 	switch {
-	case !slices.Equal(a.Bounds, b.Bounds) || len(a.Counts) != len(b.Counts):
+	case !slices.Equal(a.Bounds, b.Bounds) || len(a.Counts) != len(b.Counts) || len(a.Native) != len(b.Native):
 		if b.Count() <= a.Count() {
 			return a
 		}
-		b.Counts = slices.Clone(b.Counts)
+		b.Counts, b.Native = slices.Clone(b.Counts), slices.Clone(b.Native)
 		return b
 	default:
 		for i, n := range b.Counts {
 			a.Counts[i] += n
+		}
+		for i, n := range b.Native {
+			a.Native[i] += n
 		}
 		a.Sum += b.Sum
 		return a

@@ -3,6 +3,7 @@ package heat
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -42,7 +43,7 @@ func (t *Tracker) counter(p *processWindow) *counter {
 	if c == nil {
 		bounds := t.params.RegionBuckets
 		c = &counter{
-			accesses:   Histogram{Bounds: bounds, Counts: make([]uint64, len(bounds)+1)},
+			accesses:   newHistogram(bounds),
 			reaccessed: make([]uint64, len(t.params.IdleAges)),
 		}
 		p.counts[p.spot.key] = c
@@ -74,7 +75,7 @@ func (t *Tracker) attach(counts counters, s *Series) {
 	})
 	for i := range s.Areas {
 		a := &s.Areas[i]
-		a.Accesses = Histogram{Bounds: t.params.RegionBuckets, Counts: make([]uint64, len(t.params.RegionBuckets)+1)}
+		a.Accesses = newHistogram(t.params.RegionBuckets)
 		if a.Idle == nil {
 			a.Idle = make([]uint64, len(t.params.IdleAges))
 		}
@@ -87,6 +88,7 @@ func (t *Tracker) attach(counts counters, s *Series) {
 			continue
 		}
 		copy(a.Accesses.Counts, c.accesses.Counts)
+		copy(a.Accesses.Native, c.accesses.Native)
 		a.Accesses.Sum = c.accesses.Sum
 		for i, n := range c.reaccessed {
 			a.Reaccessed[i] = n * PageSize
@@ -100,10 +102,24 @@ func (t *Tracker) attach(counts counters, s *Series) {
 	t.attachNever(counts, s)
 }
 
+func newHistogram(bounds []uint64) Histogram {
+	return Histogram{Bounds: bounds, Counts: make([]uint64, len(bounds)+1), Native: make([]uint64, nativeBuckets)}
+}
+
 func (h *Histogram) observe(v uint64) {
 	i, _ := slices.BinarySearch(h.Bounds, v)
 	h.Counts[i]++
 	h.Sum += v
+	h.Native[nativeBucket(v)]++
+}
+
+// nativeBucket returns the index in Histogram.Native: the least i for which v^4 is
+// at most 2^i, and 0 for 0.
+func nativeBucket(v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	return 1 + bits.Len64(v*v*v*v-1)
 }
 
 // An average is a moving average that forgets with time.

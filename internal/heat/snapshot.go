@@ -126,7 +126,19 @@ type Histogram struct {
 	Counts []uint64
 	// Sum is the sum of all observations.
 	Sum uint64
+	// Native counts the same observations by the buckets of a native histogram of
+	// NativeSchema: element 0 those of 0, element i+1 those above 2^((i-1)/4) and
+	// up to 2^(i/4).
+	Native []uint64
 }
+
+// NativeSchema is the schema of Histogram.Native, as Prometheus numbers them: four
+// buckets to each power of two.
+const NativeSchema = 2
+
+// nativeBuckets is how many elements Histogram.Native needs for the most accesses
+// that a region can have.
+const nativeBuckets = 2 + 48 // 2^(48/4) is above MaxPassesPerWindow * PagesPerRegion
 
 // Count returns the number of observations.
 func (h *Histogram) Count() uint64 {
