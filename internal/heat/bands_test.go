@@ -167,3 +167,28 @@ func TestFoldBandsOfAnything(t *testing.T) {
 		}
 	}
 }
+
+// largeSpace is 1,000,000 regions in n mappings of the same size, with gaps.
+func largeSpace(n uint64) (mappings []Mapping, regions []RegionHeat) {
+	const all = 1_000_000
+	at := uint64(0x7f00_0000_0000 / RegionSize)
+	for i := range n {
+		mappings = append(mappings, Mapping{Start: at * RegionSize, End: (at + all/n) * RegionSize, Name: string('a' + rune(i%26))})
+		for range all / n {
+			regions = append(regions, RegionHeat{Region: at, Accesses: 7, Resident: 512})
+			at++
+		}
+		at += i % 3
+	}
+	return mappings, regions
+}
+
+func BenchmarkFoldBands(b *testing.B) {
+	mappings, regions := largeSpace(1000)
+	for b.Loop() {
+		if foldBands(mappings, regions, 64)[63].Accesses == 0 {
+			b.Fatal("no accesses")
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(regions)), "ns/region")
+}

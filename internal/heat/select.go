@@ -79,15 +79,15 @@ func (r *Residency) Select(s *Selection) {
 	r.Mappings = kept
 
 	parts := r.Parts[:0]
-	var selected Bitmap // of the region of the part at hand
-	region := ^uint64(0)
+	cut := pageCut{mappings: kept, region: ^uint64(0)}
 	for _, part := range r.Parts {
-		if part.Region != region {
-			region = part.Region
-			selected = pagesIn(kept, region)
+		cut.at(part.Region)
+		if cut.whole {
+			parts = append(parts, part)
+			continue
 		}
 		all := part.Pages.Count()
-		part.Pages.and(&selected)
+		part.Pages.and(&cut.pages)
 		left := part.Pages.Count()
 		r.Excluded = Exclude(r.Excluded, int(part.Node), part.Type, uint64(all-left)*PageSize)
 		if left > 0 {
@@ -95,6 +95,42 @@ func (r *Residency) Select(s *Selection) {
 		}
 	}
 	r.Parts = parts
+}
+
+// A pageCut tells which pages of regions are in mappings. It is quick where
+// regions come in order.
+type pageCut struct {
+	mappings []Mapping
+	next     int // the first that ends above the start of region
+	region   uint64
+	pages    Bitmap
+	whole    bool // pages are all
+}
+
+// at goes to a region.
+func (c *pageCut) at(region uint64) {
+	if region == c.region {
+		return
+	}
+	if region < c.region {
+		c.next = 0
+	}
+	c.region, c.pages = region, Bitmap{}
+	first := region * PagesPerRegion
+	for c.next < len(c.mappings) && c.mappings[c.next].End/PageSize <= first {
+		c.next++
+	}
+	c.whole = false
+	for _, m := range c.mappings[c.next:] {
+		from, to := max(m.Start/PageSize, first), min(m.End/PageSize, first+PagesPerRegion)
+		if from >= to {
+			break
+		}
+		if c.whole = to-from == PagesPerRegion; c.whole {
+			break
+		}
+		c.pages.SetRange(int(from-first), int(to-first))
+	}
 }
 
 // Exclude adds bytes to those of their node and type.
@@ -150,20 +186,6 @@ func (s *Selection) cut(mappings []Mapping) []Mapping {
 		}
 	}
 	return kept
-}
-
-// pagesIn returns the pages of a region that are in mappings, which are in the
-// order of addresses.
-func pagesIn(mappings []Mapping, region uint64) (pages Bitmap) {
-	first := region * PagesPerRegion
-	i, _ := slices.BinarySearchFunc(mappings, first, func(m Mapping, page uint64) int {
-		return cmp.Or(cmp.Compare(m.End/PageSize, page), -1) // of those that end there, the one after
-	})
-	for ; i < len(mappings) && mappings[i].Start/PageSize < first+PagesPerRegion; i++ {
-		m := &mappings[i]
-		pages.SetRange(int(max(m.Start/PageSize, first)-first), int(min(m.End/PageSize, first+PagesPerRegion)-first))
-	}
-	return pages
 }
 
 // CheckPattern tells what is wrong with a pattern of Selection.Names.

@@ -235,3 +235,20 @@ func TestEndWindowAfterSelect(t *testing.T) {
 		t.Errorf("excluded (-want +got):\n%s", diff)
 	}
 }
+
+func BenchmarkSelect(b *testing.B) {
+	mappings, regions := largeSpace(1000)
+	parts := make([]ResidentPart, len(regions))
+	for i := range regions {
+		parts[i] = ResidentPart{Region: regions[i].Region, Pages: pagesOf(0, PagesPerRegion)}
+	}
+	s := &Selection{Names: []string{"[a-c]", "b", "*k"}}
+	res := &Residency{Parts: make([]ResidentPart, len(parts))}
+	for b.Loop() {
+		res.Parts, res.Mappings = append(res.Parts[:0], parts...), mappings
+		if res.Select(s); len(res.Parts) == 0 {
+			b.Fatal("nothing is left")
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(regions)), "ns/region")
+}
