@@ -31,9 +31,9 @@ func newMemory(process, area []string) memory {
 		unobserved: desc("unobserved_bytes",
 			"Resident bytes of which the last window cannot say whether they were accessed: not walked, missed, locked, huge pages of hugetlb, or not yet watched for a whole window. They may be hot."+shared, area...),
 		resident: desc("resident_bytes",
-			"Bytes of the process that were in memory at the end of the last window: hot + warm + cold + unobserved. Includes hugetlb, which the kernel's RSS leaves out."+shared, area...),
+			"Bytes of the process, or of its mappings that the config names in regions, that were in memory at the end of the last window: hot + warm + cold + unobserved. Includes hugetlb, which the kernel's RSS leaves out."+shared, area...),
 		swapped: desc("swapped_bytes",
-			"Bytes of the process that had an entry in swap at the end of the last window. They are in no node, and not resident."+shared, process...),
+			"Bytes of the process, in all its mappings, that had an entry in swap at the end of the last window. They are in no node, and not resident."+shared, process...),
 	}
 }
 
