@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"strings"
 
+	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/preflight"
 	"mglru_exporter/internal/source"
 )
@@ -41,10 +43,15 @@ type configReport struct {
 func (c checkCommand) run(file configFile) (bool, error) {
 	var rep checkReport
 	name, configOK, recorded := "auto", true, ""
-	switch cfg, err := file.load(); {
+	cfg, err := file.load()
+	if err == nil {
+		if name, recorded = cfg.Source, cfg.Replay.File; name == "replay" {
+			err = checkSelection(cfg)
+		}
+	}
+	switch {
 	case err == nil:
 		rep.Config = &configReport{File: file.name, OK: true, Memcgs: len(cfg.Memcgs)}
-		name, recorded = cfg.Source, cfg.Replay.File
 	case !errors.Is(err, fs.ErrNotExist) || file.named:
 		rep.Config = &configReport{File: file.name, Errors: strings.Split(err.Error(), "\n")}
 		configOK = false
@@ -65,6 +72,16 @@ func (c checkCommand) run(file configFile) (bool, error) {
 		return rep.OK, enc.Encode(rep)
 	}
 	return rep.OK, c.writeText(file, &rep)
+}
+
+// checkSelection tells why a recording has not what the config wants to select by.
+// One that cannot be read is the preflight's to tell of.
+func checkSelection(cfg *config.Config) error {
+	if r, err := source.OpenReplay(cfg.Replay.File, 0, slog.New(slog.DiscardHandler)); err == nil {
+		h := r.Header()
+		return errors.Join(selects(cfg, &h), r.Close())
+	}
+	return nil
 }
 
 func (c checkCommand) writeText(file configFile, rep *checkReport) error {

@@ -345,6 +345,7 @@ func broken() preflight.Report {
 func TestCheck(t *testing.T) {
 	good := write(t, "config.yaml", goodConfig)
 	bad := write(t, "config.yaml", "source: x\n")
+	old := write(t, "config.yaml", "source: replay\nreplay: {file: ../../internal/recording/testdata/version1.mglru}\nmemcgs: [{path: /a, regions: [/lib/*]}]\n")
 	for _, c := range []struct {
 		name string
 		args []string
@@ -358,6 +359,9 @@ func TestCheck(t *testing.T) {
 			"config " + good + ": valid, entries for memcgs: 1\n\nsource hooks: does not work here, 1 requirement is not met\n  ok       root\n  MISSING  debugfs  not mounted\n           → mount -t debugfs none /sys/kernel/debug\n"},
 		{"bad config", []string{"--config.file=" + bad}, fakeSystem(nil, works()), exitFailure,
 			"config " + bad + ": not valid\n  " + bad + ":1: source: unknown value \"x\", write one of " + strings.Join(config.Sources(), ", ") + "\n  " + bad + ":1: memcgs: is missing, it has no default\n\nsource hooks: works here\n  ok       BTF  /sys/kernel/btf/vmlinux\n"},
+		{"regions of a recording without mappings", []string{"--config.file=" + old}, fakeSystem(nil), exitFailure,
+			"config " + old + ": not valid\n  ../../internal/recording/testdata/version1.mglru has no mappings, so memcgs[0].regions (of /a) can select none: leave the key out, or record with this version and a source other than referenced\n\n" +
+				"source replay: works here\n  ok       recording  ../../internal/recording/testdata/version1.mglru has 1 passes in 3h0m0s, recorded 2026-11-22T01:02:03Z on Linux 6.1.0 with source hooks\n"},
 		{"as JSON", []string{"--config.file=" + good, "--output=json"}, fakeSystem(nil, works()), exitOK, `{
   "ok": true,
   "config": {
