@@ -329,6 +329,7 @@ func exposition(t testing.TB, s *heat.Snapshot) string {
 // TestReplayIsWhatWasRecorded compares each snapshot of a replay with the one
 // that there was when it was recorded.
 func TestReplayIsWhatWasRecorded(t *testing.T) {
+	told := ""
 	for seed := range uint64(20) {
 		file := filepath.Join(t.TempDir(), "city.mglru")
 		addresses := seed%2 == 1
@@ -351,6 +352,12 @@ func TestReplayIsWhatWasRecorded(t *testing.T) {
 			t.Fatalf("seed %d (-recorded +replayed):\n%.4000s", seed, diff)
 		}
 		tellsAddresses(t, file, addresses)
+		told += strings.Join(got, "\n")
+	}
+	for _, want := range []string{`"Bands": [`, `"Excluded": [`, `"Never": [`, `"Mapping": "/srv/data"`, `"Mapping": "other"`} {
+		if !strings.Contains(told, want) {
+			t.Errorf("no snapshot has %s", want)
+		}
 	}
 }
 

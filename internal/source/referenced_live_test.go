@@ -285,6 +285,39 @@ func TestObserveAProcess(t *testing.T) {
 	}
 }
 
+// TestObserveASelection: what is selected of a process and what is excluded are
+// all that it has.
+func TestObserveASelection(t *testing.T) {
+	w := startToucher(t, "anon", area(t, 64<<20))
+	nodes, err := process.LoadNodeMap("/proc", "/sys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := process.NewFS("/proc")
+	p, err := fs.Identify(w.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	win, err := NewReferenced("/proc", "/sys", nodes.Nodes()).Observe(p, &heat.Selection{Names: []string{"/*"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rollup, err := fs.Rollup(w.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var excluded uint64
+	for _, x := range win.Excluded {
+		excluded += x.Bytes
+	}
+	if excluded < uint64(area(t, 64<<20)) || win.Resident() == 0 {
+		t.Errorf("%d bytes are resident, %d excluded, want the anonymous memory to be", win.Resident(), excluded)
+	}
+	if d := diff(win.Resident()+excluded, rollup.Resident()); d > rollup.Resident()/20 {
+		t.Errorf("%d bytes are resident, %d excluded, smaps_rollup has %d", win.Resident(), excluded, rollup.Resident())
+	}
+}
+
 // area is the size of an area to touch: as much as asked for, or what a small
 // machine has room for.
 func area(t *testing.T, size int) int {
