@@ -426,7 +426,7 @@ func (m *model) sum(p *modelProcess, res *Residency, areas map[areaKey]*Area, hi
 	counter := func(part *ResidentPart) *modelCounter {
 		k := areaKey{part.Node, part.Type}
 		if hist[k] == nil {
-			hist[k] = &modelCounter{Histogram: Histogram{Counts: make([]uint64, len(m.params.RegionBuckets)+1)}, reaccessed: map[time.Duration]uint64{}}
+			hist[k] = &modelCounter{Histogram: Histogram{Counts: make([]uint64, len(m.params.RegionBuckets)+1), Native: make([]uint64, nativeBuckets)}, reaccessed: map[time.Duration]uint64{}}
 		}
 		return hist[k]
 	}
@@ -498,6 +498,13 @@ func (m *model) sum(p *modelProcess, res *Residency, areas map[areaKey]*Area, hi
 			bucket++
 		}
 		hist[k].Counts[bucket]++
+		native := 0
+		if accesses > 0 {
+			for native = 1; float64(accesses) > math.Exp2(float64(native-1)/4); {
+				native++
+			}
+		}
+		hist[k].Native[native]++
 		hist[k].Sum += accesses
 	}
 	for _, u := range res.Unscanned {
@@ -574,10 +581,13 @@ func (m *model) series(areas map[seriesKey]map[areaKey]*Area, hists map[seriesKe
 			}
 		}
 		for ak, a := range byArea {
-			a.Accesses = Histogram{Bounds: m.params.RegionBuckets, Counts: make([]uint64, len(m.params.RegionBuckets)+1)}
+			a.Accesses = Histogram{
+				Bounds: m.params.RegionBuckets, Counts: make([]uint64, len(m.params.RegionBuckets)+1), Native: make([]uint64, nativeBuckets),
+			}
 			a.Reaccessed = make([]uint64, len(m.params.IdleAges))
 			if h := hists[k][ak]; h != nil {
 				copy(a.Accesses.Counts, h.Counts)
+				copy(a.Accesses.Native, h.Native)
 				a.Accesses.Sum = h.Sum
 				for i, d := range m.params.IdleAges {
 					a.Reaccessed[i] = h.reaccessed[d]
