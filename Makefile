@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run demo build test test-unit test-dashboards test-vm fuzz bench bench-vm lint generate check-generated deps clean
+.PHONY: help run demo screenshots build test test-unit test-dashboards test-vm fuzz bench bench-vm lint generate check-generated deps clean
 
 export MGLRU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mglru_exporter
 export PATH := $(MGLRU_CACHE)/tools/go/bin:$(MGLRU_CACHE)/tools/bin:$(PATH)
@@ -32,8 +32,11 @@ run: ## start the exporter on this machine, on 127.0.0.1:9934 (as root; needs Go
 	@[ "$$(id -u)" = 0 ] || echo "make run: to watch all processes be root: sudo $(CURDIR)/bin/mglru_exporter --config.file=$(CURDIR)/config.example.yaml" >&2
 	@exec bin/mglru_exporter --config.file=config.example.yaml --web.listen-address=127.0.0.1:9934
 
-demo: deps build ## boot a guest with the exporter and a workload, on 127.0.0.1:9934
+demo: deps build ## boot a guest with the exporter and a workload, on 127.0.0.1:9934, and Prometheus, on :9090
 	@go run ./test/vm/cmd/vmdemo -exporter bin/mglru_exporter
+
+screenshots: deps build ## take the pictures in docs/img from the demo's memcached: five minutes
+	@go run ./test/vm/cmd/vmdemo -exporter bin/mglru_exporter -screenshots docs/img
 
 build: ## build bin/mglru_exporter, statically
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/mglru_exporter ./cmd/mglru_exporter

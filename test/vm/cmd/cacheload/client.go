@@ -23,9 +23,9 @@ func newClient(conn io.ReadWriter) *client {
 // name is a key's, as long as any other's.
 func name(key int) string { return fmt.Sprintf("key-%010d", key) }
 
-// set puts the value in under n keys from the first on.
-func (c *client) set(first, n int, value []byte) error {
-	for key := first; key < first+n; key++ {
+// set puts the value in under keys.
+func (c *client) set(keys []int, value []byte) error {
+	for _, key := range keys {
 		fmt.Fprintf(c.out, "set %s 0 0 %d\r\n", name(key), len(value))
 		_, _ = c.out.Write(value)
 		_, _ = c.out.WriteString("\r\n")
@@ -33,7 +33,7 @@ func (c *client) set(first, n int, value []byte) error {
 	if err := c.out.Flush(); err != nil { // of any of the writes
 		return err
 	}
-	for range n {
+	for range keys {
 		line, err := c.line()
 		if err != nil {
 			return err

@@ -1,7 +1,7 @@
 // Command cacheload loads a memcached in the two phases of the heatmap RFC of
-// 2022: it populates values, key after key, and then reads keys in a Gaussian
-// pattern about the middle one, for good. As memcached takes memory as values
-// come, the order of keys is one of addresses.
+// 2022: it populates values, key after key, each read once a little later, and then
+// reads keys in a Gaussian pattern about the middle one, for good. As memcached
+// takes memory as values come, the order of keys is one of addresses.
 package main
 
 import (
@@ -18,8 +18,9 @@ import (
 type load struct {
 	// keys is how many values there are, size how many bytes each has.
 	keys, size int
-	// populate is how long to take for putting them in, at least.
-	populate time.Duration
+	// populate is how long to take for putting them in, at least; lag is how much
+	// later than that each is read for the first time.
+	populate, lag time.Duration
 	// rate is how many are then read in a second, at most; deviation is the
 	// standard deviation of which, as a share of all keys.
 	rate      int
@@ -34,7 +35,8 @@ func main() {
 	flag.IntVar(&l.keys, "keys", 160_000, "how many values")
 	flag.IntVar(&l.size, "size", 1000, "`bytes` of each")
 	flag.DurationVar(&l.populate, "populate", time.Minute, "how long to take for putting them in")
-	flag.IntVar(&l.rate, "rate", 10_000, "how many to read in a second")
+	flag.DurationVar(&l.lag, "lag", 10*time.Second, "how long after it was put in to read each for the first time")
+	flag.IntVar(&l.rate, "rate", 6000, "how many to read in a second")
 	flag.Float64Var(&l.deviation, "deviation", 0.1, "standard deviation of the keys that are read, as a `share` of all")
 	flag.IntVar(&l.batch, "batch", 50, "keys of one request")
 	flag.Parse()
@@ -57,6 +59,8 @@ func (l load) check() error {
 		return fmt.Errorf("-size: %d is not from 1 to %d", l.size, maxValue-1024)
 	case l.populate < 0:
 		return fmt.Errorf("-populate: %s is no time", l.populate)
+	case l.lag < 0:
+		return fmt.Errorf("-lag: %s is no time", l.lag)
 	case l.rate < 1:
 		return fmt.Errorf("-rate: %d is too few, at least 1", l.rate)
 	case !(l.deviation > 0 && l.deviation <= 1):
@@ -96,21 +100,14 @@ func (l load) run(ctx context.Context, c *client, say func(phase string)) error 
 	for i := range value {
 		value[i] = 'a' + byte(i%26)
 	}
-	say(fmt.Sprintf("populating %d values of %d bytes", l.keys, l.size))
-	pace := newPace(float64(l.keys) / max(l.populate, 1).Seconds())
-	for key := 0; key < l.keys; key += l.batch {
-		n := min(l.batch, l.keys-key)
-		if err := c.set(key, n, value); err != nil {
-			return fmt.Errorf("set: %w", err)
-		}
-		if err := pace.wait(ctx, n); err != nil {
-			return err
-		}
+	say(fmt.Sprintf("populating %d values of %d bytes, in order", l.keys, l.size))
+	if err := l.sweep(ctx, c, value); err != nil {
+		return err
 	}
 	say(fmt.Sprintf("reading about key %d in a Gaussian pattern, standard deviation %.0f", l.keys/2, l.deviation*float64(l.keys)))
 	keys := make([]int, l.batch)
 	random := rand.New(rand.NewPCG(1, 2)) // the same each time
-	pace = newPace(float64(l.rate))
+	pace := newPace(float64(l.rate))
 	for {
 		for i := range keys {
 			keys[i] = l.pick(random)
@@ -122,6 +119,38 @@ func (l load) run(ctx context.Context, c *client, say func(phase string)) error 
 			return err
 		}
 	}
+}
+
+// sweep puts all values in and reads them, the lag behind.
+func (l load) sweep(ctx context.Context, c *client, value []byte) error {
+	rate := float64(l.keys) / max(l.populate, time.Millisecond).Seconds()
+	lag := int(rate*l.lag.Seconds()) / l.batch * l.batch
+	pace := newPace(rate)
+	for at := 0; at < l.keys+lag; at += l.batch {
+		if keys := l.next(at); len(keys) > 0 {
+			if err := c.set(keys, value); err != nil {
+				return fmt.Errorf("set: %w", err)
+			}
+		}
+		if keys := l.next(at - lag); len(keys) > 0 {
+			if err := c.get(keys, value); err != nil {
+				return fmt.Errorf("get: %w", err)
+			}
+		}
+		if err := pace.wait(ctx, l.batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next returns the keys of the batch that begins with one, of those that there are.
+func (l load) next(first int) []int {
+	var keys []int
+	for key := max(first, 0); key < min(first+l.batch, l.keys); key++ {
+		keys = append(keys, key)
+	}
+	return keys
 }
 
 // pick returns a key from a normal distribution about the middle one, cut off at

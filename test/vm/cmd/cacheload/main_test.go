@@ -28,7 +28,7 @@ func says(text string) *conversation { return &conversation{Reader: strings.NewR
 func TestClient(t *testing.T) {
 	conn := says("STORED\r\nSTORED\r\nVALUE key-0000000002 0 3\r\nabc\r\nVALUE key-0000000001 0 3\r\nabc\r\nEND\r\n")
 	c := newClient(conn)
-	if err := c.set(1, 2, []byte("abc")); err != nil {
+	if err := c.set([]int{1, 2}, []byte("abc")); err != nil {
 		t.Error(err)
 	}
 	if err := c.get([]int{2, 1}, []byte("abc")); err != nil {
@@ -41,7 +41,7 @@ func TestClient(t *testing.T) {
 }
 
 func TestClientErrors(t *testing.T) {
-	set := func(c *client) error { return c.set(1, 1, []byte("abc")) }
+	set := func(c *client) error { return c.set([]int{1}, []byte("abc")) }
 	get := func(c *client) error { return c.get([]int{1}, []byte("abc")) }
 	const value = "VALUE key-0000000001 0 3\r\n"
 	for _, test := range []struct {
@@ -102,6 +102,7 @@ func TestCheck(t *testing.T) {
 		"-keys":      func(l *load) { l.keys = 0 },
 		"-size":      func(l *load) { l.size = 1 << 20 },
 		"-populate":  func(l *load) { l.populate = -1 },
+		"-lag":       func(l *load) { l.lag = -1 },
 		"-rate":      func(l *load) { l.rate = 0 },
 		"-deviation": func(l *load) { l.deviation = math.NaN() },
 		"-batch":     func(l *load) { l.batch = 11 },
@@ -114,8 +115,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestConnect runs the load until it has read something, from a server that keeps
-// all and has seen every key set once, in order.
+// TestConnect runs the load until it reads at random, with a server that sees every
+// key set once, and then read, in order.
 func TestConnect(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", socket)
@@ -123,7 +124,7 @@ func TestConnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	var set []string
+	var set, read []string
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -148,11 +149,14 @@ func TestConnect(t *testing.T) {
 				}
 				_, _ = c.out.WriteString("STORED\r\n")
 			} else {
+				read = append(read, words[1:]...)
 				for _, key := range words[1:] {
 					_, _ = c.out.WriteString("VALUE " + key + " 0 4\r\nabcd\r\n")
 				}
 				_, _ = c.out.WriteString("END\r\n")
-				cancel()
+				if len(read) > len(set) {
+					cancel()
+				}
 			}
 			if c.out.Flush() != nil {
 				return
@@ -160,12 +164,15 @@ func TestConnect(t *testing.T) {
 		}
 	}()
 	var phases []string
-	l := load{keys: 25, size: 4, populate: time.Millisecond, rate: 1000, deviation: 0.1, batch: 10}
+	l := load{keys: 25, size: 4, populate: time.Millisecond, lag: time.Millisecond, rate: 1000, deviation: 0.1, batch: 10}
 	if err := l.connect(ctx, socket, func(p string) { phases = append(phases, p) }); !errors.Is(err, context.Canceled) {
 		t.Errorf("the load ended with %v", err)
 	}
 	<-served
 	if len(phases) != 2 || len(set) != 25 || set[24] != name(24) || !slices.IsSorted(set) {
 		t.Errorf("phases %q; set %q", phases, set)
+	}
+	if len(read) < 25 || !slices.Equal(read[:25], set) {
+		t.Errorf("set %q, then read %q", set, read)
 	}
 }

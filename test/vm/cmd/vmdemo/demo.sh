@@ -1,6 +1,7 @@
 #!/bin/sh
 # In the guest: two processes in memcgs of their own, each with memory it uses
-# often, now and then, and never; and the exporter on the port given.
+# often, now and then, and never; a memcached that is filled and then read; and
+# the exporter on the port given.
 port=$1
 root=/sys/fs/cgroup/demo
 mkdir $root
@@ -38,5 +39,18 @@ workload_in() {
 		[ $((n % 18)) -ne 0 ] || echo touch queue 0 1 4096 write
 	done
 } | workload_in cache &
+
+# memcached, as before 1.5: without threads that go over what nobody reads; and with
+# a hash table in which few values share a bucket, as who looks for one passes them.
+# It and its load share a CPU: the kernel does not flush the TLB when it clears an
+# accessed bit, but going from one process to another does.
+mkdir $root/memcached
+# shellcheck disable=SC2016 # for the inner shell
+sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' $root/memcached \
+	taskset 2 memcached -u root -s /tmp/memcached.sock -t 1 -m 256 -o no_modern,hashpower=20 &
+(
+	until wget -q -O /dev/null "http://127.0.0.1:$port/-/ready" 2>/dev/null; do sleep 1; done
+	exec taskset 2 cacheload -socket /tmp/memcached.sock
+) &
 
 exec /mglru_exporter --config.file=/etc/mglru_exporter.yml --web.listen-address=":$port"
