@@ -29,7 +29,9 @@ type ages [agePlanes]Bitmap
 // before it can load them as four, which is how Go copies arrays.
 func (a *ages) older(n int, pages, out *Bitmap) {
 	if n <= 0 {
-		*out = *pages
+		for i := range words {
+			out[i] = pages[i]
+		}
 		return
 	}
 	if n > maxAge {

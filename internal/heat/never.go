@@ -36,8 +36,11 @@ func (c *neverCount) flush() {
 
 // countNever counts what of a part was never accessed, by mapping. Parts come in
 // the order of addresses.
-func (t *Tracker) countNever(p *processWindow, part *ResidentPart, never Bitmap) {
-	never.and(&part.Pages)
+func (t *Tracker) countNever(p *processWindow, part *ResidentPart, never *Bitmap) {
+	var rest Bitmap
+	for i := range words {
+		rest[i] = never[i] & part.Pages[i]
+	}
 	count := &t.counter(p).never
 	mappings := p.res.Mappings
 	first, start := part.Region*PagesPerRegion, part.Region*RegionSize
@@ -46,18 +49,18 @@ func (t *Tracker) countNever(p *processWindow, part *ResidentPart, never Bitmap)
 	}
 	for i := p.mapping; i < len(mappings) && mappings[i].Start/PageSize < first+PagesPerRegion; i++ {
 		m := &mappings[i]
-		within := never
-		if m.Start > start || m.End < start+RegionSize {
-			var pages Bitmap
-			pages.SetRange(int(max(m.Start/PageSize, first)-first), int(min(m.End/PageSize, first+PagesPerRegion)-first))
-			within.and(&pages)
+		if m.Start <= start && start+RegionSize <= m.End {
+			count.add(m.Name, uint64(rest.Count()))
+			return
 		}
-		if n := within.Count(); n > 0 {
+		var pages Bitmap
+		pages.SetRange(int(max(m.Start/PageSize, first)-first), int(min(m.End/PageSize, first+PagesPerRegion)-first))
+		if n := pages.common(&rest); n > 0 {
 			count.add(m.Name, uint64(n))
-			never.remove(&within)
+			rest.remove(&pages)
 		}
 	}
-	if n := never.Count(); n > 0 {
+	if n := rest.Count(); n > 0 {
 		count.add(UnknownMapping, uint64(n))
 	}
 }

@@ -118,7 +118,8 @@ func (w *regionWindow) foundAll(a *ages, cuts []int, passes int) {
 	var by [planes]Bitmap
 	for k := range passes {
 		b0, b1, b2 := -uint64(k&1), -uint64(k>>1&1), -uint64(k>>2&1)
-		for i, first := range w.first[k] {
+		for i := range words {
+			first := w.first[k][i]
 			pages[i] |= first
 			by[0][i] |= first & b0
 			by[1][i] |= first & b1

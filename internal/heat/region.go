@@ -162,6 +162,7 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 		a.Unobserved += (all - n.judged()) * PageSize
 		if n.judged() > 0 {
 			c := t.counter(p)
+			c.lasting = true
 			c.accesses.observe(n.accesses)
 			c.found += n.accesses
 			c.judged += n.judged()
@@ -169,10 +170,12 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 		if sl != nil {
 			sl.ages.idle(&part.Pages, t.cuts.idle, a.Idle)
 			if w.reaccessed.among(&part.Pages) {
-				w.reaccessed.count(&part.Pages, t.counter(p).reaccessed)
+				c := t.counter(p)
+				c.lasting = true
+				w.reaccessed.count(&part.Pages, c.reaccessed)
 			}
 			if never.meets(&part.Pages) {
-				t.countNever(p, part, never)
+				t.countNever(p, part, &never)
 			}
 		}
 		if p.visit != nil {
