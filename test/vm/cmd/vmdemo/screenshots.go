@@ -31,7 +31,7 @@ func screenshots(ctx context.Context, exporter, dir string) error {
 		return err
 	}
 	frame := exec.CommandContext(ctx, exporter, "top", "--url="+exporterURL, "--once", "--color=always", fmt.Sprintf("--pid=%d", pid))
-	frame.Env = append(os.Environ(), "COLUMNS=110", "LINES=40", "COLORTERM=truecolor", "LC_ALL=C.UTF-8")
+	frame.Env = append(os.Environ(), "COLUMNS=80", "LINES=36", "COLORTERM=truecolor", "LC_ALL=C.UTF-8")
 	frame.Stderr = os.Stderr
 	text, err := frame.Output()
 	if err != nil {
