@@ -67,8 +67,10 @@ func (cs counters) changeIdleAges(from, to []time.Duration) {
 
 // attach gives a series' areas what has been counted of them.
 func (t *Tracker) attach(counts counters, s *Series) {
-	for k := range counts {
-		s.area(int(k.node), k.typ)
+	for k, c := range counts {
+		if c.lasting {
+			s.area(int(k.node), k.typ)
+		}
 	}
 	slices.SortFunc(s.Areas, func(a, b Area) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Type, b.Type))

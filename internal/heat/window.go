@@ -30,6 +30,9 @@ type counter struct {
 	// or cold.
 	found, judged uint64
 	never         neverCount
+	// lasting is set once there is more than never, which is the window's alone:
+	// from then on the area is there even without a byte.
+	lasting bool
 }
 
 // A Visitor is shown each part of each process as a window ends. What it is
