@@ -97,8 +97,8 @@ func heatNodes() []*panel {
 			over("node {{node}} {{type}}", `sum by (node, type) (mglru_resident_bytes{SERIES})`)).stacked(),
 		lines("Hot by node and type", "Hot bytes by NUMA node and type."+shared, "bytes", noHeat, 8,
 			over("node {{node}} {{type}}", `sum by (node, type) (mglru_hot_bytes{SERIES})`)).stacked(),
-		lines("Hot memory off its node", "Share of a memcg's hot bytes that is on another node than most hot bytes of the same process. Where processes work on several nodes by design, that is no fault.", "percentunit", "No data: no hot memory on a node that is known", 8,
-			over("{{instance}} {{memcg}}", `1 - sum by (instance, memcg) (max by (instance, memcg, comm, pid) (sum by (instance, memcg, comm, pid, node) (mglru_hot_bytes{PROCESS, node!="unknown", pid!="other"}))) / sum by (instance, memcg) (mglru_hot_bytes{PROCESS, node!="unknown", pid!="other"})`),
+		lines("Hot memory off its node", "Share of a memcg's hot bytes that is on another node than most hot bytes of the same process, of processes with series of their own. Where processes work on several nodes by design, that is no fault.", "percentunit", "No data: no hot memory on a node that is known", 8,
+			over("{{instance}} {{memcg}}", `1 - sum by (instance, memcg) (max by (instance, memcg, comm, pid) (sum by (instance, memcg, comm, pid, node) (mglru_hot_bytes{PROCESS, node!="unknown", pid!~"|other"}))) / sum by (instance, memcg) (mglru_hot_bytes{PROCESS, node!="unknown", pid!~"|other"})`),
 		).upTo(1),
 	}
 }

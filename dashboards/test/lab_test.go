@@ -81,10 +81,11 @@ func newLab(t *testing.T) lab {
 	l.nativeOn.await(t, "up")
 
 	// Passes are some 500 ms apart in the recording; the age of 10 minutes is what
-	// the alerts ask for.
+	// the alerts ask for. One memcg does not exist, and is not the first by name: that
+	// one is picked.
 	config := filepath.Join(dir, "config.yaml")
 	write(t, config, fmt.Sprintf("source: replay\nreplay: {file: %q, speed: 5}\nheat: {idle_ages: [500ms, 1s, 2s, 10m], never_accessed: {windows: 2}}\n"+
-		"memcgs: [{path: /**, processes: {min_resident: 0}, address_bands: 16}]\n", file))
+		"memcgs: [{path: /**, processes: {min_resident: 0}, address_bands: 16}, {path: /there-is-none}]\n", file))
 	p := run(t, binary, "--config.file="+config, "--web.listen-address=127.0.0.1:0")
 	at := &url.URL{Scheme: "http", Host: p.await(t, listening)}
 	exporter.Store(at)
