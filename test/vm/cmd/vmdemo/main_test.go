@@ -40,6 +40,8 @@ func TestDemo(t *testing.T) {
 	var metrics string
 	looked := false
 	d.meanwhile = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 15*time.Minute) // all is built
+		defer cancel()
 		for _, look := range []func(context.Context) error{
 			func(ctx context.Context) (err error) { metrics, err = workload(ctx); return err },
 			func(ctx context.Context) error { _, err := awaitPhases(ctx, 0); return err },
