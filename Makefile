@@ -63,7 +63,7 @@ test-vm: deps ## tests in a guest, on every kernel; RUN=patched/guest/TestWorklo
 bench: ## benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem ./...
 
-bench-vm: deps ## cost of watching, in a guest that counts instructions, on the plain and the patched kernel
+bench-vm: deps ## cost of watching, in a guest that counts instructions, on the plain, the patched and Debian's kernel
 	@go test -tags vm -v -count 1 -timeout 0 -run '^TestBench$$$(if $(RUN),/$(RUN))' ./test/vm
 
 lint: ## gofmt, go vet, go mod tidy, golangci-lint, shellcheck, deploy/

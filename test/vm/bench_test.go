@@ -29,10 +29,10 @@ type measured struct {
 func TestBench(t *testing.T) {
 	results := map[string][]measured{}
 	image := testImage(t.Context(), t, []Suite{BenchSuite}, t.TempDir())
-	for _, kernel := range []string{"plain", "patched"} {
+	for _, kernel := range []string{"plain", "patched", "debian-6.1"} {
 		t.Run(kernel, func(t *testing.T) { results[kernel] = runBench(t, kernel, image) })
 	}
-	if !t.Failed() && len(results["patched"]) > 0 {
+	if !t.Failed() && len(results) > 0 {
 		t.Logf("aging %d young pages\n%s", bench.Pages, table(results))
 	}
 }
@@ -40,17 +40,13 @@ func TestBench(t *testing.T) {
 // runBench boots one kernel and returns what TestCost measured. MGLRU_PATCHED, or
 // MGLRU_PLAIN, is the path of a bzImage to boot instead of what is built here.
 func runBench(t *testing.T, kernel string, image *Image) (results []measured) {
-	bzImage := os.Getenv("MGLRU_" + strings.ToUpper(kernel))
-	if bzImage == "" {
-		dir, err := BuildKernel(t.Context(), kernel, os.Stderr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		bzImage = filepath.Join(dir, "bzImage")
+	k, err := FindKernel(t.Context(), cmp.Or(os.Getenv("MGLRU_"+strings.ToUpper(kernel)), kernel), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
 	}
 	name := BenchSuite.Name()
 	guest := &Guest{
-		Kernel: Kernel{Path: bzImage}, Image: image, Machine: CountingMachine(), Timeout: BenchSuite.Timeout,
+		Kernel: k, Image: image, Machine: CountingMachine(), Timeout: BenchSuite.Timeout,
 		ConsoleLog: filepath.Join(CacheDir(), "log", strings.ReplaceAll(t.Name(), "/", "-")+".console"),
 		Jobs: []Job{{Name: name, Dir: "/src/" + BenchSuite.Package, Args: []string{
 			"env", "MGLRU_KERNEL=" + kernel, "./" + name + ".test", "-test.v", "-test.timeout=" + BenchSuite.Timeout.String(),
@@ -58,7 +54,7 @@ func runBench(t *testing.T, kernel string, image *Image) (results []measured) {
 	}
 	var start time.Time
 	var wall time.Duration
-	err := guest.Run(t.Context(), Handlers{
+	err = guest.Run(t.Context(), Handlers{
 		Output: func(_, line string) {
 			text, timed := strings.CutPrefix(line, bench.Mark)
 			switch {
@@ -169,6 +165,15 @@ func table(results map[string][]measured) string {
 		{"hooks, per-page probes, whole pass", "patched", bench.PerPage, true, "patched", bench.Base, 0},
 		{"RFC, whole pass", "patched", bench.RFC, true, "patched", bench.Base, 0},
 		{"RFC, counting in place, whole pass", "patched", bench.InPlace, true, "patched", bench.Base, 0},
+		{"unpatched, stock", "plain", bench.Stock, false, "plain", bench.Debugfs, 2.3},
+		{"unpatched, stock, whole pass", "plain", bench.Stock, true, "plain", bench.Debugfs, 0},
+		{name: "unpatched, private file mapping, by debugfs", kernel: "plain", variant: bench.FileDebugfs},
+		{"the same, stock", "plain", bench.FileStock, false, "plain", bench.FileDebugfs, 3.2},
+		{"the same, stock, whole pass", "plain", bench.FileStock, true, "plain", bench.FileDebugfs, 0},
+		{name: "Debian's own kernel, by debugfs", kernel: "debian-6.1", variant: bench.Debugfs},
+		{"the same, stock", "debian-6.1", bench.Stock, false, "debian-6.1", bench.Debugfs, 2.3},
+		{name: "Debian's own, private file mapping, by debugfs", kernel: "debian-6.1", variant: bench.FileDebugfs},
+		{"the same, stock", "debian-6.1", bench.FileStock, false, "debian-6.1", bench.FileDebugfs, 3.2},
 	} {
 		c, ok := costOf(results[l.kernel], l.variant, l.whole)
 		if !ok {

@@ -13,7 +13,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,9 +27,8 @@ import (
 )
 
 const (
-	lruGen    = "/sys/kernel/debug/lru_gen"
-	memcgPath = "/bench"
-	gib       = Pages * heat.PageSize
+	lruGen = "/sys/kernel/debug/lru_gen"
+	gib    = Pages * heat.PageSize
 
 	warmUps = Phases
 	timed   = 3 * Phases
@@ -40,15 +38,28 @@ const (
 // if a way does not work, or finds anything else than all of the pages.
 func TestCost(t *testing.T) {
 	quiet(t)
-	w := guest.StartWorkload(t, memcgPath)
-	b := &bench{w: w, m: w.Map(t, guest.Area{Name: "young", Kind: guest.Anon, Size: gib})}
-	for range 4 { // until there are as many generations as there can be
-		b.pass(t, byDebugfs)
-	}
-	t.Run(Debugfs, func(t *testing.T) { b.passes(t, Debugfs, false, byDebugfs, nothing) })
-	if os.Getenv("MGLRU_KERNEL") == "plain" {
+	patched := os.Getenv("MGLRU_KERNEL") == "patched"
+	t.Run("anon", func(t *testing.T) {
+		b := start(t, guest.Anon)
+		t.Run(Debugfs, func(t *testing.T) { b.passes(t, Debugfs, false, byDebugfs, nothing) })
+		if patched {
+			b.patched(t)
+		} else {
+			t.Run(Stock, func(t *testing.T) { b.stock(t, Stock) })
+		}
+	})
+	if patched {
 		return
 	}
+	t.Run("file", func(t *testing.T) {
+		b := start(t, guest.FilePrivate)
+		t.Run(Debugfs, func(t *testing.T) { b.passes(t, FileDebugfs, false, byDebugfs, nothing) })
+		t.Run(Stock, func(t *testing.T) { b.stock(t, FileStock) })
+	})
+}
+
+// patched is what only a kernel with our patches has.
+func (b *bench) patched(t *testing.T) {
 	t.Run(Base, func(t *testing.T) { b.base(t, Base, 0) })
 	t.Run(RegionBit, func(t *testing.T) { b.base(t, RegionBit, bpf.EnabledRegionProbe) })
 	t.Run(Region, func(t *testing.T) { b.hooks(t, Region, bpf.HooksOptions{}) })
@@ -71,10 +82,21 @@ func quiet(t *testing.T) {
 	}
 }
 
-// A bench is a process with 1 GiB of anonymous base pages.
+// A bench is a process with 1 GiB of base pages.
 type bench struct {
 	w *guest.Workload
 	m *guest.Mapping
+}
+
+// start starts one in a memcg that has as many generations as there can be.
+func start(t *testing.T, kind guest.Kind) *bench {
+	t.Helper()
+	w := guest.StartWorkload(t, "/bench-"+string(kind))
+	b := &bench{w: w, m: w.Map(t, guest.Area{Name: "young", Kind: kind, Size: gib})}
+	for range 4 {
+		b.pass(t, byDebugfs)
+	}
+	return b
 }
 
 // An aging is one way to age a memcg, given by its id for lru_gen and its newest
@@ -166,7 +188,7 @@ func (b *bench) newest(t *testing.T) (id int, seq uint64) {
 		t.Fatal(err)
 	}
 	for _, g := range groups {
-		if g.Path != memcgPath {
+		if g.Path != b.w.Cgroup {
 			continue
 		}
 		if len(g.Nodes) != 1 {
@@ -175,7 +197,7 @@ func (b *bench) newest(t *testing.T) (id int, seq uint64) {
 		gens := g.Nodes[0].Gens
 		return int(g.ID), gens[len(gens)-1].Seq
 	}
-	t.Fatalf("lru_gen does not list %s", memcgPath)
+	t.Fatalf("lru_gen does not list %s", b.w.Cgroup)
 	return 0, 0
 }
 
@@ -286,47 +308,6 @@ func (b *bench) hooks(t *testing.T, variant string, opts bpf.HooksOptions) {
 			t.Fatalf("age: %v, %d records lost", err, pass.Lost)
 		}
 	}, found.wait)
-}
-
-// A counter counts young pages of the area.
-type counter struct {
-	b     *bench
-	pages atomic.Int64
-	more  chan struct{}
-}
-
-func newCounter(b *bench) *counter { return &counter{b: b, more: make(chan struct{}, 1)} }
-
-func (c *counter) add(records []heat.Record) {
-	n := 0
-	for i := range records {
-		r := &records[i]
-		if r.Kind == heat.KindYoung && r.TGID == c.b.w.PID && r.Start >= c.b.m.Addr && r.Start < c.b.m.Addr+c.b.m.Size {
-			n += r.Anon.Count()
-		}
-	}
-	c.pages.Add(int64(n))
-	select {
-	case c.more <- struct{}{}:
-	default:
-	}
-}
-
-// wait waits until all pages were counted, and fails if there are too many or
-// too few. It begins to count anew.
-func (c *counter) wait(t *testing.T) {
-	t.Helper()
-	timeout := time.After(10 * time.Second)
-	for c.pages.Load() < Pages {
-		select {
-		case <-c.more:
-		case <-timeout:
-			t.Fatalf("%d young pages harvested, want %d", c.pages.Load(), Pages)
-		}
-	}
-	if n := c.pages.Swap(0); n != Pages {
-		t.Fatalf("%d young pages harvested, want %d", n, Pages)
-	}
 }
 
 // by ages by running a program that takes the arguments of bench_age.

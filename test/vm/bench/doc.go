@@ -22,6 +22,7 @@ const Phases = 3
 // bpf_run_aging().
 const (
 	Debugfs   = "debugfs"    // lru_gen of debugfs, nothing attached
+	Stock     = "stock"      // the same with what stock attaches
 	Base      = "base"       // nothing attached
 	RegionBit = "region bit" // the kernel gathers regions, nothing attached
 	Region    = "region"     // hooks with the region probe
@@ -30,6 +31,10 @@ const (
 	RFC       = "rfc"        // the RFC's way
 	InPlace   = "in-place"   // the same, but counting in place
 	BaseAgain = "base again" // Base once more, after all others
+
+	// Of a private mapping of a file; all others are of anonymous memory.
+	FileDebugfs = "file, debugfs"
+	FileStock   = "file, stock"
 )
 
 // Timed lines of the guest's output begin with Mark; a Result in JSON follows,
