@@ -118,9 +118,7 @@ func (a *API) answer(f func(w io.Writer, r *http.Request) error) http.HandlerFun
 			return
 		}
 		// Not all that serves can do this; what can is the server that runs.
-		rc := http.NewResponseController(w)
-		_ = rc.SetWriteDeadline(time.Now().Add(apiTimeout))
-		defer func() { _ = rc.SetWriteDeadline(time.Time{}) }()
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(apiTimeout))
 
 		out := &lazy{w: w, zip: acceptsGzip(r)}
 		if err := f(out, r); err != nil {

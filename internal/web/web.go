@@ -27,6 +27,12 @@ const (
 
 	// headerTimeout is how long a client may take to send its headers.
 	headerTimeout = 10 * time.Second
+	// answerTimeout is how long a client may take to read an answer, else those who
+	// never do could keep all others from scraping. It is longer than scrapes take.
+	answerTimeout = 2 * time.Minute
+	// idleTimeout is how long a connection is kept between two requests, longer than
+	// Prometheus keeps its own.
+	idleTimeout = 6 * time.Minute
 	// shutdownTimeout is how long requests may take to end after a stop.
 	shutdownTimeout = 5 * time.Second
 )
@@ -101,10 +107,16 @@ func New(o Options) (*Server, error) {
 	page := ui.Handler()
 	root.Handle(ui.Path, page)
 	root.Handle(ui.Path+"/", page)
+	// A page of another site can have a browser that reaches the port send a POST.
+	foreign := http.NewCrossOriginProtection()
 	root.HandleFunc(reloadPath, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
 			answer(w, http.StatusMethodNotAllowed, "only POST reloads the configuration")
+			return
+		}
+		if err := foreign.Check(r); err != nil {
+			answer(w, http.StatusForbidden, "a browser sent this for a page of another site; ask with curl, or from a page of this address")
 			return
 		}
 		if err := o.Reload(); err != nil {
@@ -114,8 +126,9 @@ func New(o Options) (*Server, error) {
 		answer(w, http.StatusOK, "reloaded")
 	})
 	server := &http.Server{
-		Handler:           root,
+		Handler:           hurry(root),
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
 	server.RegisterOnShutdown(o.API.Close) // or its streams would not end
@@ -146,6 +159,16 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
 	return nil
+}
+
+// hurry bounds how long the answer to each request may take to be read. Handlers may
+// set another time.
+func hurry(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Not all that serves can do this; what can is the server that runs.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+		h.ServeHTTP(w, r)
+	})
 }
 
 // metrics serves what can be gathered even if a collector has an error, which
