@@ -86,14 +86,18 @@ func (h *History) SetLimit(limit int) {
 // Add takes in a window of a process of a memcg, and is done with w when it
 // returns. The window is kept, and seen, after Commit.
 func (h *History) Add(memcg string, w *heat.ProcessWindow) {
-	before, ok := h.last(memcg, w.ProcessID)
+	last, ok := h.last(memcg, w.ProcessID)
 	if !ok {
 		return
 	}
-	now := newWindow(w, before)
+	now := newWindow(w, last)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.added[memcg] = append(h.added[memcg], added{w.ProcessID, now})
+	before := h.added[memcg]
+	if len(before) > 0 && !before[0].end.Equal(now.end) {
+		before = nil // of a window that was not published: nobody will commit it
+	}
+	h.added[memcg] = append(before, added{w.ProcessID, now})
 }
 
 // Commit keeps what was added of the window of a memcg that a snapshot tells of,

@@ -99,6 +99,22 @@ func TestWhatHasNoSeriesIsNotKept(t *testing.T) {
 	}
 }
 
+// TestWindowsThatAreNotPublishedDoNotPileUp: of what the sampler finds not to add up
+// there is no snapshot, and no Commit.
+func TestWindowsThatAreNotPublishedDoNotPileUp(t *testing.T) {
+	h := New(1 << 20)
+	for n := range 10 {
+		h.Add("/a", nth(n, cold(uint64(n))))
+	}
+	if n := len(h.added["/a"]); n != 1 {
+		t.Errorf("%d windows wait for a commit, want the last", n)
+	}
+	keep(h, "/a", nth(10, cold(1)))
+	if n := h.Windows("/a", 42); n != 1 {
+		t.Errorf("%d windows, want the one that was published", n)
+	}
+}
+
 // counted is what the windows that are kept take, counted anew.
 func counted(h *History) int {
 	n := 0
