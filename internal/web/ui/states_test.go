@@ -102,6 +102,14 @@ func testEmptyStates(t *testing.T, b browser) {
 	if eval[bool](tb, `document.getElementById("view").hidden`) {
 		t.Error("what was last seen of an exited process is gone")
 	}
+	// It was only merged with others, and has series of its own again.
+	f.change(func() { f.procs[4211] = memcached() })
+	f.heatmaps()
+	f.endWindow()
+	tb.wait(`document.getElementById("notice").hidden`)
+	if asked := f.heatmaps(); len(asked) == 0 {
+		t.Error("the notice is gone, the map is old")
+	}
 }
 
 func testSearch(t *testing.T, b browser) {

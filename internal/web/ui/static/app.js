@@ -60,6 +60,8 @@ async function loadProcesses() {
     : "",
   );
   if (state.pid === null) nothingPicked(processes);
+  // It was merged with others for a while, or has moved to another memcg.
+  else if (state.gone && processes.some((p) => p.pid === state.pid)) loadHeatmap();
   showAge();
 }
 
@@ -208,7 +210,7 @@ function link() {
 }
 
 function pick(pid) {
-  if (pid === state.pid && data) return;
+  if (pid === state.pid && data && !state.gone) return;
   Object.assign(state, { pid, view: null, gone: false });
   data = null;
   cross.clear();
