@@ -184,7 +184,7 @@ func (c *Client) refused(resp *http.Response) error {
 	}
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
-		return fmt.Errorf("%s: %s%s; say who you are in --http.config.file, such as basic_auth: {username: NAME, password_file: FILE}", c.URL(), resp.Status, told)
+		return fmt.Errorf("%s: %s%s; say who you are in --http.config.file, such as basic_auth: {username: NAME, password_file: FILE}", c.URL(), Clean(resp.Status), told)
 	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(b), "HTTP request to an HTTPS server"):
 		return fmt.Errorf("%s: it speaks TLS: begin --url with https://", c.URL())
 	case told != "":

@@ -88,6 +88,16 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			_, _ = io.WriteString(w, body)
 		}
 	}
+	// raw answers with bytes that are no server's of ours.
+	raw := func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 401 \x1b]0;evil\x07\r\nContent-Length: 0\r\n\r\n")
+	}
 	// over lists processes, and has something else under them.
 	over := func(body string) http.Handler {
 		mux := http.NewServeMux()
@@ -117,6 +127,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}{
 		{"nobody there", nobody, 0, []string{nobody + ": ", "connection refused", "is an mglru_exporter running there?", "--url"}},
 		{"needs authentication", plain(serve(401, "Unauthorized")), 0, []string{"401 Unauthorized", "--http.config.file", "basic_auth"}},
+		{"needs more than text", plain(http.HandlerFunc(raw)), 0, []string{"401 \ufffd]0;evil\ufffd; say who you are"}},
 		{"no certificate that is trusted", tls.URL, 0, []string{"x509", "tls_config of --http.config.file"}},
 		{"TLS is not spoken", strings.Replace(plain(serve(200, "")), "http:", "https:", 1), 0, []string{"begin --url with http://"}},
 		{"TLS is spoken", strings.Replace(tls.URL, "https:", "http:", 1), 0, []string{"begin --url with https://"}},
