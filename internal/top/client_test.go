@@ -95,8 +95,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		defer conn.Close()
 		_, _ = io.WriteString(conn, "HTTP/1.1 401 \x1b]0;evil\x07\r\nContent-Length: 0\r\n\r\n")
+		_ = conn.Close()
 	}
 	// over lists processes, and has something else under them.
 	over := func(body string) http.Handler {
