@@ -134,6 +134,7 @@ func BenchmarkEndWindow(b *testing.B) {
 			}
 			return Bitmap{}
 		}, [2]*Residency{same, same}},
+		{"one-in-ten-young-in-each-pass", nil, [2]*Residency{same, same}},
 		{"young-in-each-pass", func(int, int) Bitmap { return some }, [2]*Residency{same, same}},
 		{"others-reaccessed-in-each-pass", func(window, pass int) Bitmap {
 			return Bitmap{1 << (window*4 + pass) % 64, 2, 1 << (window*4 + pass) % 64, 8, 16, 32, 64, 128}
@@ -159,7 +160,11 @@ func BenchmarkEndWindow(b *testing.B) {
 			var cpu time.Duration
 			window := func(i int) {
 				for pass := range 4 {
-					if young := c.young(i, pass); young != (Bitmap{}) {
+					if c.young == nil {
+						for j := i * 3 % 10; j < len(res[7].Parts); j += 10 {
+							t.Fold(7, res[7].Parts[j].Region, &some)
+						}
+					} else if young := c.young(i, pass); young != (Bitmap{}) {
 						for j := range res[7].Parts {
 							t.Fold(7, res[7].Parts[j].Region, &young)
 						}
