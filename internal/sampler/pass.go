@@ -174,15 +174,10 @@ func (s *Sampler) runPass(ctx context.Context, g *group, begin time.Time) error 
 	start := threadTime()
 	defer func() { s.cpu.add("window", threadTime()-start) }()
 	limit := s.regionsLeft(g)
+	s.lose(out, ageErr)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stats.Lost += out.Lost
-	for _, tgid := range out.LostBy {
-		g.tracker.Lose(tgid)
-	}
-	if out.Lost > 0 && len(out.LostBy) == 0 {
-		g.tracker.LoseAll()
-	}
 	if blind {
 		g.tracker.LoseAll()
 		g.stats.Skips[otherWalker]++
@@ -198,6 +193,29 @@ func (s *Sampler) runPass(ctx context.Context, g *group, begin time.Time) error 
 		return errors.Join(ageErr, err)
 	}
 	return ageErr
+}
+
+// lose tells the trackers what a pass knows to be lost. That may be of processes in
+// any memcg: other walkers, such as kswapd, find their pages young meanwhile.
+func (s *Sampler) lose(out source.Outcome, ageErr error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, tgid := range out.LostBy {
+		if g := s.owner[tgid]; g != nil {
+			g.mu.Lock()
+			g.tracker.Lose(tgid)
+			g.mu.Unlock()
+		}
+	}
+	whose := out.Lost == 0 || len(out.LostBy) > 0
+	if whose && (ageErr == nil || source.ReasonOf(ageErr) != source.ReasonProbesOff) {
+		return
+	}
+	for _, g := range s.groups {
+		g.mu.Lock()
+		g.tracker.LoseAll()
+		g.mu.Unlock()
+	}
 }
 
 // otherWalkers looks for walkers that the source does not see, and tells

@@ -288,6 +288,46 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// TestWhatIsLostOfOtherMemcgs lets a pass of one memcg find out what another one's
+// processes have lost to walkers that are not ours.
+func TestWhatIsLostOfOtherMemcgs(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		fault func(*machine)
+		want  [4]uint64
+	}{
+		{"nothing", func(*machine) {}, [4]uint64{10, 0, 90, 0}},
+		{"a record of the process", func(m *machine) { m.out.Lost, m.out.LostBy = 1, []int{1} }, [4]uint64{10, 0, 0, 90}},
+		{"a record of another process", func(m *machine) { m.out.Lost, m.out.LostBy = 1, []int{2} }, [4]uint64{10, 0, 90, 0}},
+		{"a record of a process that is watched no more", func(m *machine) { m.out.Lost, m.out.LostBy = 1, []int{77} }, [4]uint64{10, 0, 90, 0}},
+		{"a record of nobody knows whom", func(m *machine) { m.out.Lost = 1 }, [4]uint64{10, 0, 0, 90}},
+		{"whatever there was while the probes were off", func(m *machine) { m.ageErr = &source.Failure{Reason: source.ReasonProbesOff} }, [4]uint64{10, 0, 0, 90}},
+		{"a pass of its own", func(m *machine) { m.ageErr = &source.Failure{Reason: source.ReasonRaced} }, [4]uint64{10, 0, 90, 0}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := newMachine()
+			m.add(1, "/a", 100, 10)
+			m.add(2, "/b", 100, 10)
+			s := started(t, m, "aging: {passes_per_window: 2}\n"+entries("/a", "/b"))
+			pass(t, s, "/a", 2)
+			pass(t, s, "/b", 1)
+			tc.fault(m)
+			if _, err := s.Pass(t.Context(), "/b"); err != nil && m.ageErr == nil {
+				t.Fatal(err)
+			}
+			m.out.Lost, m.out.LostBy, m.ageErr = 0, nil, nil
+			pass(t, s, "/a", 1)
+			if got := pages(t, group1(t, s, "/a"), 1); got != tc.want {
+				t.Errorf("hot, warm, cold, unobserved = %v pages, want %v", got, tc.want)
+			}
+			pass(t, s, "/a", 2)
+			if got, want := pages(t, group1(t, s, "/a"), 1), ([4]uint64{10, 0, 90, 0}); got != want {
+				t.Errorf("in the window after that %v pages, want %v", got, want)
+			}
+		})
+	}
+}
+
 func TestExecDuringPassDropsTheProcess(t *testing.T) {
 	m := newMachine()
 	m.add(1, "/a", 100, 10)

@@ -77,8 +77,8 @@ type Request struct {
 type Outcome struct {
 	// Nodes has a bit for each NUMA node that was to be aged.
 	Nodes uint64
-	// Lost counts records lost since the pass before; LostBy are the tgids of
-	// the processes they were about.
+	// Lost counts records lost since the pass before, of any memcg; LostBy are the
+	// tgids of the processes they were about. Without these they were about anybody.
 	Lost   uint64
 	LostBy []int
 	// CPU is the CPU time that aging took.
