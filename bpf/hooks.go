@@ -107,9 +107,7 @@ func (h *Hooks) Age(ctx context.Context, memcgID int, canSwap, onlyWatched bool)
 	if probesErr == nil {
 		probesErr = h.probesOn()
 	}
-	if ageErr == nil {
-		ageErr = probesErr
-	}
+	ageErr = errors.Join(ageErr, probesErr)
 	pass := Pass{CPU: threadCPU() - before}
 	if err := h.finish(ctx); err != nil {
 		return pass, errors.Join(ageErr, err)

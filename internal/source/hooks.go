@@ -132,8 +132,9 @@ func failure(err error) *Failure {
 		unix.ENOMEM:     ReasonNoMemory,
 	}
 	f := &Failure{Reason: ReasonKernel, Err: err}
-	if errors.Is(err, bpf.ErrProbesOff) {
+	if errors.Is(err, bpf.ErrProbesOff) { // whatever else there is, another try cannot make up for it
 		f.Reason = ReasonProbesOff
+		return f
 	}
 	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		if r, ok := reasons[errno]; ok {
