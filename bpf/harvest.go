@@ -57,6 +57,7 @@ type harvest struct {
 	cookie     uint64
 	lostSeen   map[uint32]uint64
 	lostSum    uint64
+	missed     uint64 // calls, up to the last pass
 }
 
 // A delivery is done once the sink has had the records.
@@ -194,9 +195,36 @@ func (h *harvest) finish(ctx context.Context) error {
 	}
 }
 
-// newlyLost asks whose records were lost since the last call. The sum is read
-// first: what is lost later is found the next time.
+// newlyLost asks how many records were lost since the last call, and whose they
+// were, if that is known of all.
 func (h *harvest) newlyLost() (n uint64, by []int, err error) {
+	n, by, err = h.newlyDropped()
+	if missed := h.newlyMissed(); missed > 0 {
+		return n + missed, nil, err
+	}
+	return n, by, err
+}
+
+// newlyMissed returns how many calls since the last time the kernel did not show
+// us, because the program was running already on that CPU. It can be where a
+// program may be interrupted by another thread: on a kernel that preempts itself,
+// if no page-table lock is held, or with PREEMPT_RT. Whose the call was about is
+// not known.
+func (h *harvest) newlyMissed() uint64 {
+	var sum uint64
+	for _, p := range h.coll.Programs {
+		if st, err := p.Stats(); err == nil {
+			sum += st.RecursionMisses
+		}
+	}
+	n := sum - h.missed
+	h.missed = sum
+	return n
+}
+
+// newlyDropped asks whose records found the ring full since the last call. The sum
+// is read first: what is dropped later is found the next time.
+func (h *harvest) newlyDropped() (n uint64, by []int, err error) {
 	var sum uint64
 	if err := h.coll.Variables[varLost].Get(&sum); err != nil {
 		return 0, nil, fmt.Errorf("read %s: %w", varLost, err)
@@ -216,7 +244,7 @@ func (h *harvest) newlyLost() (n uint64, by []int, err error) {
 		}
 	}
 	if err := it.Err(); err != nil {
-		return n, by, fmt.Errorf("read lost records: %w", err)
+		return n, nil, fmt.Errorf("read lost records: %w", err)
 	}
 	return n, by, nil
 }

@@ -49,7 +49,6 @@ type StockOptions struct {
 // walk has come to its end; mappings that walks leave out show as heat.KindSkip.
 type Stock struct {
 	harvest
-	missed uint64 // calls, up to the last pass
 }
 
 // OpenStock loads and attaches the programs. From then on sink is called, from
@@ -115,9 +114,6 @@ func (s *Stock) Age(ctx context.Context, age func(walked func() uint64) error, t
 	}
 	var err error
 	pass.Lost, pass.LostBy, err = s.newlyLost()
-	if n := s.newlyMissed(); n > 0 {
-		pass.Lost, pass.LostBy = pass.Lost+n, nil // whose they were is not known
-	}
 	if pass.Lost == 0 || len(pass.LostBy) > 0 { // else all have lost
 		pass.LostBy = append(pass.LostBy, blind...)
 	}
@@ -129,26 +125,6 @@ func (s *Stock) walked() uint64 {
 	if err := s.coll.Variables[stockVarWalked].Get(&n); err != nil {
 		return 0
 	}
-	return n
-}
-
-// newlyMissed returns how many calls since the last time the kernel did not show
-// us, because the program was running already on that CPU. Where page-table
-// locks keep others off the CPU, which is anywhere but under PREEMPT_RT, that
-// cannot happen.
-func (s *Stock) newlyMissed() uint64 {
-	var sum uint64
-	for _, name := range []string{stockProgOnPte, stockProgOnPmd, stockProgOnPteFlush, stockProgOnPmdFlush} {
-		p := s.coll.Programs[name]
-		if p == nil {
-			continue
-		}
-		if st, err := p.Stats(); err == nil {
-			sum += st.RecursionMisses
-		}
-	}
-	n := sum - s.missed
-	s.missed = sum
 	return n
 }
 

@@ -101,9 +101,7 @@ func (h *Hooks) age(ctx context.Context, req Request) (Outcome, error) {
 			return out, err
 		}
 		pass, err := h.bpf.Age(ctx, id, req.CanSwap, req.OnlyWatched)
-		out.Lost += pass.Lost
-		out.LostBy = append(out.LostBy, pass.LostBy...)
-		out.CPU += pass.CPU
+		out.add(pass)
 		if err == nil {
 			return out, nil
 		}
@@ -115,6 +113,18 @@ func (h *Hooks) age(ctx context.Context, req Request) (Outcome, error) {
 			return out, f
 		}
 	}
+}
+
+// add adds what one try did. Whose the lost records were is known if that is known
+// of each try's.
+func (o *Outcome) add(try bpf.Pass) {
+	known := (o.Lost == 0 || len(o.LostBy) > 0) && (try.Lost == 0 || len(try.LostBy) > 0)
+	o.Lost += try.Lost
+	o.LostBy = append(o.LostBy, try.LostBy...)
+	if !known {
+		o.LostBy = nil
+	}
+	o.CPU += try.CPU
 }
 
 // retry has the reasons that another try may not meet. An id can be stale: the

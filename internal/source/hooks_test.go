@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/bpf"
@@ -28,6 +29,31 @@ func TestReasonsOfHooks(t *testing.T) {
 	} {
 		if got := failure(c.err).Reason; got != c.want || retry[got] != c.again {
 			t.Errorf("failure(%v) is %s, tried again: %v; want %s, %v", c.err, got, retry[got], c.want, c.again)
+		}
+	}
+}
+
+// TestTriesOfAPass: a try that does not know whose records it lost makes all of the
+// pass's be anybody's.
+func TestTriesOfAPass(t *testing.T) {
+	one := bpf.Pass{Lost: 2, LostBy: []int{7}, CPU: 1}
+	anybody := bpf.Pass{Lost: 3, CPU: 1}
+	for name, c := range map[string]struct {
+		tries []bpf.Pass
+		want  Outcome
+	}{
+		"nothing is lost":        {[]bpf.Pass{{CPU: 1}, {CPU: 2}}, Outcome{CPU: 3}},
+		"a process's":            {[]bpf.Pass{{}, one}, Outcome{Lost: 2, LostBy: []int{7}, CPU: 1}},
+		"anybody's, then one's":  {[]bpf.Pass{anybody, one}, Outcome{Lost: 5, CPU: 2}},
+		"one's, then anybody's":  {[]bpf.Pass{one, anybody}, Outcome{Lost: 5, CPU: 2}},
+		"anybody's, then no one": {[]bpf.Pass{anybody, {}}, Outcome{Lost: 3, CPU: 1}},
+	} {
+		var got Outcome
+		for _, try := range c.tries {
+			got.add(try)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s, - want + got:\n%s", name, diff)
 		}
 	}
 }
