@@ -992,6 +992,9 @@ func (h *history) window() {
 			h.tb.Fatal(err)
 		}
 	}
+	if h.chance(0.1) {
+		h.reload()
+	}
 	gotPages := map[int]map[uint64]verdict{}
 	for tgid := range residency {
 		gotPages[tgid] = map[uint64]verdict{}
@@ -1031,6 +1034,21 @@ func (h *history) window() {
 	h.monotonic(got)
 	if h.fault(0.1) {
 		h.loseAll()
+	}
+}
+
+// reload changes what another config may change as a window ends, which then has
+// had as many passes as the windows to come, or fewer, or more.
+func (h *history) reload() {
+	p := &h.model.params
+	p.PassesPerWindow = 1 + h.IntN(MaxPassesPerWindow)
+	p.NeverWindows, p.NeverTop = h.IntN(3), h.IntN(5)
+	p.MaxRegions = h.IntN(2) * h.IntN(20)
+	p.AddressBands = h.IntN(20)
+	p.Top, p.MinResident = h.IntN(4), uint64(h.IntN(40))*PageSize
+	p.LabelPID, p.LabelComm = h.chance(0.7), h.chance(0.5)
+	if err := h.tracker.SetParams(*p); err != nil {
+		h.tb.Fatal(err)
 	}
 }
 
