@@ -74,28 +74,19 @@ func lastColumn(m *api.Heatmap) (c classes) {
 // TestHeatmapsAddUpToTheMetrics serves a recording, and compares the list of
 // processes and each one's heatmap with /metrics.
 func TestHeatmapsAddUpToTheMetrics(t *testing.T) {
-	url, stop := start(t, host(), "--config.file="+write(t, "config.yaml", replayGuest))
-	var want, listed, drawn map[int]classes
-	for same := false; !same; {
-		before, _ := processSeries(t, url)
-		list := ask[api.Processes](t, url+"/api/v1/processes")
-		listed, drawn, same = map[int]classes{}, map[int]classes{}, len(list.Processes) > 0
-		for _, p := range list.Processes {
-			listed[p.PID] = classes{float64(p.Hot), float64(p.Warm), float64(p.Cold), float64(p.Unobserved)}
-			if p.Windows < 3 {
-				same = false // there is more to come
-				break
-			}
-			m := ask[api.Heatmap](t, fmt.Sprintf("%s/api/v1/processes/%d/heatmap?rows=7", url, p.PID))
-			drawn[p.PID] = lastColumn(&m)
-			same = same && m.Columns[len(m.Columns)-1].End.Equal(p.WindowEnd)
-			if len(m.Rows) > 7 || len(m.Rows) < 2 || len(m.Columns) < 3 || m.To != m.Regions {
-				t.Errorf("%d rows, %d columns, positions up to %d of %d", len(m.Rows), len(m.Columns), m.To, m.Regions)
-			}
+	url, stop := startReplay(t, "--config.file="+write(t, "config.yaml", replayGuest))
+	_, page := get(t, url+"/metrics")
+	want, listed, drawn := metricsOf(t, page), map[int]classes{}, map[int]classes{}
+	for _, p := range ask[api.Processes](t, url+"/api/v1/processes").Processes {
+		listed[p.PID] = classes{float64(p.Hot), float64(p.Warm), float64(p.Cold), float64(p.Unobserved)}
+		m := ask[api.Heatmap](t, fmt.Sprintf("%s/api/v1/processes/%d/heatmap?rows=7", url, p.PID))
+		drawn[p.PID] = lastColumn(&m)
+		if end := m.Columns[len(m.Columns)-1].End; !end.Equal(p.WindowEnd) {
+			t.Errorf("pid %d: the last column is of %v, the process of %v", p.PID, end, p.WindowEnd)
 		}
-		after, page := processSeries(t, url)
-		same = same && before == after
-		want = metricsOf(t, page)
+		if len(m.Rows) > 7 || len(m.Rows) < 2 || len(m.Columns) < 3 || m.To != m.Regions {
+			t.Errorf("%d rows, %d columns, positions up to %d of %d", len(m.Rows), len(m.Columns), m.To, m.Regions)
+		}
 	}
 	if len(want) < 2 {
 		t.Errorf("the recording has series of %d processes, want some to compare", len(want))
@@ -106,19 +97,12 @@ func TestHeatmapsAddUpToTheMetrics(t *testing.T) {
 	if diff := cmp.Diff(want, drawn); diff != "" {
 		t.Errorf("last columns (-/metrics +heatmap):\n%s", diff)
 	}
-	if _, page := get(t, url+"/metrics"); !regexp.MustCompile(`(?m)^mglru_heatmap_bytes [1-9]`).MatchString(page) {
+	if !regexp.MustCompile(`(?m)^mglru_heatmap_bytes [1-9]`).MatchString(page) {
 		t.Error("mglru_heatmap_bytes says that nothing is kept")
 	}
 	if code, stderr := stop(); code != exitOK {
 		t.Errorf("exit code %d, stderr:\n%s", code, stderr)
 	}
-}
-
-// processSeries returns the part of /metrics that changes with windows, and all.
-func processSeries(t *testing.T, url string) (windows, page string) {
-	t.Helper()
-	_, page = get(t, url+"/metrics")
-	return strings.Join(regexp.MustCompile(`(?m)^mglru_last_window_timestamp_seconds.*$`).FindAllString(page, -1), "\n"), page
 }
 
 func TestAddressesAreToldOnlyWhenAskedFor(t *testing.T) {
@@ -127,11 +111,8 @@ func TestAddressesAreToldOnlyWhenAskedFor(t *testing.T) {
 		if expose {
 			args = append(args, "--web.expose-addresses")
 		}
-		url, stop := start(t, host(), args...)
-		var list api.Processes
-		for len(list.Processes) == 0 || list.Processes[0].Windows == 0 {
-			list = ask[api.Processes](t, url+"/api/v1/processes")
-		}
+		url, stop := startReplay(t, args...)
+		list := ask[api.Processes](t, url+"/api/v1/processes")
 		_, body := get(t, fmt.Sprintf("%s/api/v1/processes/%d/heatmap", url, list.Processes[0].PID))
 		if got := strings.Contains(body, `"address":"0x`); got != expose {
 			t.Errorf("--web.expose-addresses %v: addresses in the heatmap: %v", expose, got)
@@ -144,11 +125,8 @@ func TestAddressesAreToldOnlyWhenAskedFor(t *testing.T) {
 
 func TestReloadTurnsHeatmapsOff(t *testing.T) {
 	file := write(t, "config.yaml", replayGuest)
-	url, stop := start(t, host(), "--config.file="+file)
-	var list api.Processes
-	for len(list.Processes) == 0 || list.Processes[0].Windows == 0 {
-		list = ask[api.Processes](t, url+"/api/v1/processes")
-	}
+	url, stop := startReplay(t, "--config.file="+file)
+	list := ask[api.Processes](t, url+"/api/v1/processes")
 	heatmap := fmt.Sprintf("%s/api/v1/processes/%d/heatmap", url, list.Processes[0].PID)
 	rewrite(t, file, replayGuest+"limits: {max_heatmap_bytes: 0}\n")
 	if status, body := post(t, url+"/-/reload"); status != http.StatusOK {

@@ -111,11 +111,13 @@ func write(t *testing.T, name, text string) string {
 
 const goodConfig = "memcgs: [{path: /a}]\n"
 
-// logged is standard error, watched for the address that is listened on.
+// logged is standard error, watched for the address that is listened on, and for
+// the end of a replay.
 type logged struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
 	address chan string
+	played  chan struct{}
 }
 
 func (l *logged) Write(p []byte) (int, error) {
@@ -123,6 +125,12 @@ func (l *logged) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	if m := regexp.MustCompile(`msg="Listening on" address=(\S+)`).FindSubmatch(p); m != nil {
 		l.address <- string(m[1])
+	}
+	if bytes.Contains(p, []byte("The recording has been played to its end")) {
+		select {
+		case l.played <- struct{}{}:
+		default: // nobody waits for it
+		}
 	}
 	return l.text.Write(p)
 }
@@ -145,8 +153,27 @@ func get(t *testing.T, url string) (int, string) {
 // start runs the exporter and returns its URL, and how to stop it.
 func start(t *testing.T, sys system, args ...string) (url string, stop func() (code int, stderr string)) {
 	t.Helper()
+	url, _, stop = startLogged(t, sys, args...)
+	return url, stop
+}
+
+// startReplay does so and waits until all of a recording has been played.
+func startReplay(t *testing.T, args ...string) (url string, stop func() (code int, stderr string)) {
+	t.Helper()
+	url, stderr, stop := startLogged(t, host(), args...)
+	select {
+	case <-stderr.played:
+	case <-time.After(time.Minute):
+		_, text := stop()
+		t.Fatalf("the recording has not come to its end in a minute:\n%s", text)
+	}
+	return url, stop
+}
+
+func startLogged(t *testing.T, sys system, args ...string) (url string, stderr *logged, stop func() (code int, stderr string)) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	stderr := &logged{address: make(chan string, 1)}
+	stderr = &logged{address: make(chan string, 1), played: make(chan struct{}, 1)}
 	code := make(chan int, 1)
 	args = append(args, "--web.listen-address=127.0.0.1:0")
 	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--config.file=") }) {
@@ -159,7 +186,7 @@ func start(t *testing.T, sys system, args ...string) (url string, stop func() (c
 	case c := <-code:
 		t.Fatalf("ended at once with %d:\n%s", c, stderr.text.String())
 	}
-	return url, func() (int, string) {
+	return url, stderr, func() (int, string) {
 		cancel()
 		return <-code, stderr.text.String()
 	}

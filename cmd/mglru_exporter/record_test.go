@@ -85,15 +85,13 @@ func TestRecordAndServeIt(t *testing.T) {
 	playing := write(t, "config.yaml", "source: replay\nreplay: {file: "+file+", speed: 0}\nmemcgs: [{path: /a, processes: {min_resident: 0}}]\n")
 	var pages [2]string
 	for i := range pages {
-		url, stop := start(t, host(), "--web.disable-exporter-metrics", "--config.file="+playing)
-		for {
-			if status, _ := get(t, url+"/-/ready"); status == 200 {
-				break
-			}
+		url, stop := startReplay(t, "--web.disable-exporter-metrics", "--config.file="+playing)
+		if status, why := get(t, url+"/-/ready"); status != 200 {
+			t.Errorf("not ready: %s", why)
 		}
-		for hot := ""; !strings.Contains(pages[i], hot) || hot == ""; {
-			_, pages[i] = get(t, url+"/metrics")
-			hot = `mglru_hot_bytes{comm="mill",memcg="/a",node="0",pid="42",type="anon"} 1.048576e+06`
+		_, pages[i] = get(t, url+"/metrics")
+		if hot := `mglru_hot_bytes{comm="mill",memcg="/a",node="0",pid="42",type="anon"} 1.048576e+06`; !strings.Contains(pages[i], hot) {
+			t.Errorf("no %s in\n%s", hot, pages[i])
 		}
 		if code, stderr := stop(); code != exitOK || !strings.Contains(stderr, "Playing a recording") {
 			t.Errorf("exit code %d, stderr:\n%s", code, stderr)
@@ -111,11 +109,8 @@ func TestRecordAndServeIt(t *testing.T) {
 	}
 	some := write(t, "config.yaml", "source: replay\nreplay: {file: "+file+", speed: 0}\nmemcgs: [{path: /a, processes: {min_resident: 0}, regions: [/opt/*], address_bands: 1}]\n")
 	for _, flag := range []string{"--no-web.expose-addresses", "--web.expose-addresses"} {
-		url, stop := start(t, host(), flag, "--config.file="+some)
-		var page string
-		for !strings.Contains(page, "mglru_hot_bytes") || strings.Contains(page, `mglru_address_accesses{band="000",comm="mill",memcg="/a",pid="42"} 0`) {
-			_, page = get(t, url+"/metrics")
-		}
+		url, stop := startReplay(t, flag, "--config.file="+some)
+		_, page := get(t, url+"/metrics")
 		for _, want := range []string{
 			`mglru_resident_bytes{comm="mill",memcg="/a",node="0",pid="42",type="anon"} 1.572864e+06`,
 			`mglru_hot_bytes{comm="mill",memcg="/a",node="0",pid="42",type="anon"} 524288`,

@@ -38,14 +38,7 @@ func TestTopOfAReplay(t *testing.T) {
 	t.Setenv("LC_ALL", "C.UTF-8")
 	t.Setenv("COLUMNS", "")
 	t.Setenv("LINES", "")
-	url, stop := start(t, host(), "--config.file="+write(t, "config.yaml", replayGuest))
-	for before := ""; ; { // until it has played
-		now, _ := processSeries(t, url)
-		if now == before && len(ask[api.Processes](t, url+api.ProcessesPath).Processes) == 2 {
-			break
-		}
-		before = now
-	}
+	url, stop := startReplay(t, "--config.file="+write(t, "config.yaml", replayGuest))
 	code, frame, stderr := showTop(t, "--once", "--url="+url)
 	if code != exitOK || stderr != "" {
 		t.Errorf("exit code %d, stderr %s", code, stderr)
