@@ -33,14 +33,14 @@ func (a *ages) of(i int) int {
 }
 
 func TestOlder(t *testing.T) {
-	a := agesOf(func(i int) int { return i % 256 })
-	for n := 0; n <= unreached; n++ {
+	a := agesOf(func(i int) int { return i })
+	for n := 0; n <= 1<<agePlanes; n++ {
 		var all, got Bitmap
 		all.SetRange(0, PagesPerRegion)
 		a.older(n, &all, &got)
 		for i := range PagesPerRegion {
-			if want := i%256 >= n; got.Has(i) != want {
-				t.Fatalf("age %d is at least %d: %v, want %v", i%256, n, got.Has(i), want)
+			if want := i >= n; got.Has(i) != want {
+				t.Fatalf("%d is at least %d: %v, want %v", i, n, got.Has(i), want)
 			}
 		}
 	}
@@ -72,49 +72,103 @@ func TestEventsTakeTheLast(t *testing.T) {
 }
 
 func TestAdvance(t *testing.T) {
-	for passes := range MaxPassesPerWindow + 1 {
-		for left := -1; left < passes; left++ { // the last event, if any
-			s := slab{ages: agesOf(func(i int) int {
-				if i >= 500 {
-					return 0 // not tracked
+	for passes := 1; passes <= slots; passes++ {
+		for last := -1; last < passes; last++ { // passes since the last event, if any
+			for _, left := range []int{0, 1, 6, 7, 8, 127, 250, epoch} { // by the end of the window
+				kept := func(i int) int { return left + passes + i%100 }
+				s := slab{ages: agesOf(func(i int) int {
+					if i >= 500 {
+						return i // not tracked
+					}
+					return kept(i)
+				}), least: uint16(left + passes), most: uint16(left + passes + 99)}
+				var resident, young Bitmap
+				s.tracked.SetRange(0, 500)
+				s.accessed = bitmapOf(3, 12, 255)
+				resident.SetRange(10, 512)
+				var e events
+				if last >= 0 {
+					pages, none := bitmapOf(0, 10, 255, 256, 499, 500), Bitmap{}
+					took := make([]*Bitmap, max(passes, atOnce))
+					for i := range took {
+						took[i] = &none
+					}
+					took[last], took[passes-1] = &pages, &pages
+					e.take(took)
+					young = bitmapOf(0, 10, 255, 500)
 				}
-				return i % 256
-			})}
-			var resident, young Bitmap
-			s.tracked.SetRange(0, 500)
-			s.accessed = bitmapOf(3, 12, 255)
-			resident.SetRange(10, 512)
-			var e events
-			if left >= 0 {
-				pages, none := bitmapOf(0, 10, 255, 256, 499, 500), Bitmap{}
-				took := []*Bitmap{&none, &none, &none, &none, &none, &none, &none}
-				took[left], took[passes-1] = &pages, &pages
-				e.take(took)
-				young = bitmapOf(0, 10, 255, 500)
-			}
-			s.advance(&resident, &young, &e, passes)
-			for i := range PagesPerRegion {
-				want := min(i%256+passes, maxAge)
-				switch {
-				case i < 10 || i >= 500:
-					want = 0
-				case e.any.Has(i):
-					want = left
+				b := birthAt(left)
+				s.advance(&resident, &young, &e, &b)
+				for i := 10; i < PagesPerRegion; i++ {
+					want := kept(i)
+					switch {
+					case i >= 500:
+						want = left
+					case e.any.Has(i):
+						want = left + last
+					}
+					got := s.ages.of(i)
+					if got != want {
+						t.Fatalf("of page %d, %d passes before the end, with an event %d before: %d is kept, want %d", i, left, last, got, want)
+					}
+					if got < int(s.least) || got > int(s.most) {
+						t.Fatalf("of page %d %d is kept, which is not in %d..%d", i, got, s.least, s.most)
+					}
 				}
-				if got := s.ages.of(i); got != want {
-					t.Fatalf("page %d after %d passes with an event %d before the last: age %d, want %d", i, passes, left, got, want)
+				if s.tracked != resident {
+					t.Fatal("what is resident is not what is tracked")
+				}
+				accessed := bitmapOf(12, 255)
+				if last >= 0 {
+					accessed = bitmapOf(10, 12, 255)
+				}
+				if s.accessed != accessed {
+					t.Fatalf("accessed are %v, want %v", s.accessed, accessed)
 				}
 			}
-			if s.tracked != resident {
-				t.Fatal("what is resident is not what is tracked")
+		}
+	}
+}
+
+func TestPostpone(t *testing.T) {
+	for _, n := range []int{0, 1, 7, 249, epoch} {
+		s := slab{ages: agesOf(func(i int) int { return i }), least: 0, most: 511}
+		s.postpone(n)
+		for i := range PagesPerRegion {
+			if got, want := s.ages.of(i), min(i+n, 511); got != want {
+				t.Errorf("%d and %d more are %d, want %d", i, n, got, want)
 			}
-			accessed := bitmapOf(12, 255)
-			if left >= 0 {
-				accessed = bitmapOf(10, 12, 255)
+		}
+		if int(s.least) != n || s.most != 511 {
+			t.Errorf("with %d more it is in %d..%d", n, s.least, s.most)
+		}
+	}
+}
+
+func TestGrow(t *testing.T) {
+	a := agesOf(func(i int) int { return i })
+	var by [planes]Bitmap
+	var pages Bitmap
+	n := func(i int) int { return i * 5 % 8 }
+	for i := range PagesPerRegion {
+		for bit := range by {
+			if n(i)>>bit&1 != 0 {
+				by[bit].Set(i)
 			}
-			if s.accessed != accessed {
-				t.Fatalf("accessed are %v, want %v", s.accessed, accessed)
-			}
+		}
+		if i%3 != 0 {
+			pages.Set(i)
+		}
+	}
+	got := agesOf(func(int) int { return 300 }) // another region's
+	a.grow(&pages, &by, &got)
+	for i := range PagesPerRegion {
+		want := 0
+		if pages.Has(i) {
+			want = min(i+n(i), 511)
+		}
+		if got.of(i) != want {
+			t.Errorf("%d has grown by %d to %d, want %d", i, n(i), got.of(i), want)
 		}
 	}
 }
@@ -254,14 +308,14 @@ func TestIdleAgesThatCannotBe(t *testing.T) {
 }
 
 func TestLeast(t *testing.T) {
-	a := agesOf(func(i int) int { return (i * 7) % 256 })
+	a := agesOf(func(i int) int { return (i * 7) % 512 })
 	for from := range PagesPerRegion {
 		for _, n := range []int{0, 1, 2, 65, 300} {
 			var pages Bitmap
 			pages.SetRange(from, min(from+n, PagesPerRegion))
 			want := 0
 			for i := from; i < min(from+n, PagesPerRegion); i++ {
-				if age := (i * 7) % 256; i == from || age < want {
+				if age := (i * 7) % 512; i == from || age < want {
 					want = age
 				}
 			}

@@ -93,7 +93,7 @@ func (c *clock) began(i int) time.Duration {
 	return c.begins[i]
 }
 
-// age returns the least age, from min on, counted from the pass that is back
+// age returns the least age, from least on, counted from the pass that is back
 // passes before the last, that proves that at a time a page had been idle for d.
 func (c *clock) age(back int, at, d time.Duration, least int) int {
 	for a := least; a <= maxAge; a++ {
@@ -105,16 +105,16 @@ func (c *clock) age(back int, at, d time.Duration, least int) int {
 			return a
 		}
 	}
-	return unreached
+	return maxAge + 1
 }
 
-// Cuts are the idle ages of the Params, compiled for one window.
+// Cuts are the idle ages of the Params, compiled for one window: what must be kept
+// of pages at least.
 type cuts struct {
-	// idle are the ages at the window's end that prove each of the idle ages.
+	// idle prove each of the idle ages at the window's end.
 	idle []int
-	// before are those, at the beginning of the window, that prove it of pages
-	// found young for the first time by the pass of an index. Least is the least
-	// of them.
+	// before prove them of pages found young for the first time by the pass of an
+	// index. Least is the least of them.
 	before [slots][]int
 	least  int
 	// between says how many of the idle ages it proves, the first ones, that a
@@ -122,31 +122,34 @@ type cuts struct {
 	between [slots][slots]int
 	// within tells whether any of between is not 0.
 	within bool
-	// regular tells that each age of before is less, by one a pass, the later the
-	// pass: then an age that has grown until a pass needs to be as in before[0].
+	// regular tells that each of before is less, by one a pass, the later the pass:
+	// then what has grown until a pass needs to be as in before[0].
 	regular bool
 }
 
-func (c *cuts) compile(k *clock, idle []time.Duration) {
+// compile is for a window that ends with that many passes of the epoch left.
+func (c *cuts) compile(k *clock, idle []time.Duration, left int) {
 	c.idle = c.idle[:0]
 	c.least, c.within, c.regular = unreached, false, true
 	last := k.began(k.passes - 1)
 	a := 1
 	for _, d := range idle {
 		a = k.age(0, last, d, a)
-		c.idle = append(c.idle, a)
+		c.idle = append(c.idle, kept(a, left))
 	}
+	begin := left + k.passes
 	for j := range k.passes {
 		c.before[j] = c.before[j][:0]
 		a := 0
 		for i, d := range idle {
 			a = k.age(k.passes, k.began(j-1), d, a)
-			c.before[j] = append(c.before[j], a)
+			n := kept(a, begin)
+			c.before[j] = append(c.before[j], n)
 			want := c.before[0][i]
 			if want != unreached {
-				want = max(0, want-j)
+				want = max(begin, want-j)
 			}
-			c.regular = c.regular && a == want
+			c.regular = c.regular && n == want
 		}
 		if len(idle) > 0 {
 			c.least = min(c.least, c.before[j][0])
@@ -160,4 +163,13 @@ func (c *cuts) compile(k *clock, idle []time.Duration) {
 			}
 		}
 	}
+}
+
+// kept is what is kept of a page of that age with that many passes of the epoch
+// left.
+func kept(age, left int) int {
+	if age > maxAge {
+		return unreached
+	}
+	return age + left
 }

@@ -693,6 +693,7 @@ func newHistory(tb testing.TB, seed uint64) *history {
 		tb.Fatal(err)
 	}
 	h.tracker = t
+	t.birth = birthAt(h.IntN(30)) // or else no epoch would end
 	h.model = &model{
 		params: p, frac: frac, pass: 1, first: 1,
 		procs: map[int]*modelProcess{}, merged: map[seriesKey]map[areaKey]*modelCounter{}, lossy: map[int]bool{},

@@ -34,6 +34,9 @@ func (r *reaccesses) among(pages *Bitmap) bool {
 
 // found takes in pages that had their first event as they were found young.
 func (r *reaccesses) found(pages *Bitmap, a *ages, cuts []int) {
+	for len(cuts) > 0 && cuts[len(cuts)-1] == unreached {
+		cuts = cuts[:len(cuts)-1]
+	}
 	var b, last Bitmap
 	for level, n := range cuts {
 		if level < 2 || !b.equals(&last) { // or else all reach this one, too
@@ -81,7 +84,7 @@ func (w *regionWindow) reaccess(s *slab, c *cuts, passes int) {
 	for i := range words {
 		old[i] = s.tracked[i] & w.tally.young[i]
 	}
-	s.ages.older(c.least, &old, &old)
+	s.older(c.least, &old, &old)
 	found := 0 // passes
 	for k := range passes {
 		if c.within {

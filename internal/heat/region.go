@@ -126,7 +126,7 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 				}
 			}
 		}
-		sl.advance(resident, &w.tally.young, &w.events, t.clock.passes)
+		sl.advance(resident, &w.tally.young, &w.events, &t.birth)
 		if t.never > 0 && len(p.res.Mappings) > 0 {
 			sl.never(t.never, &never)
 		}
@@ -134,7 +134,7 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 	if p.detailed {
 		region = describe(parts)
 		if sl != nil {
-			region.Idle = t.clock.idle(sl.ages.least(&sl.tracked))
+			region.Idle = t.clock.idle(sl.age(t.birth.left))
 		}
 	}
 	for i := range parts {
@@ -168,7 +168,9 @@ func (t *Tracker) endRegion(p *processWindow, parts []ResidentPart, sl *slab) {
 			c.judged += n.judged()
 		}
 		if sl != nil {
-			sl.ages.idle(&part.Pages, t.cuts.idle, a.Idle)
+			if part.Node < maxNodes { // else it is not tracked
+				sl.idle(&part.Pages, all, t.cuts.idle, a.Idle)
+			}
 			if w.reaccessed.among(&part.Pages) {
 				c := t.counter(p)
 				c.lasting = true
@@ -284,8 +286,10 @@ func (t *Tracker) show(c *Classes, part *ResidentPart, sl *slab) {
 	if sl == nil {
 		return
 	}
-	for i := range n {
-		sl.ages.older(t.cuts.idle[i], &part.Pages, &c.Idle[i])
+	for i, n := range t.cuts.idle {
+		if part.Node < maxNodes {
+			sl.older(n, &part.Pages, &c.Idle[i])
+		}
 		c.Reaccessed[i] = t.region.reaccessed.pages(i)
 		c.Reaccessed[i].and(&part.Pages)
 	}

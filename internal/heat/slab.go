@@ -10,22 +10,157 @@ const planes = 3
 type slab struct {
 	// tracked has the pages that were resident at the end of the window before.
 	tracked Bitmap
-	// ages has their idle ages at that time.
-	ages ages
 	// accessed has those that were found young since they are tracked.
 	accessed Bitmap
+	// ages has their idle ages. Of each of the tracked pages at least least and at
+	// most most is kept there.
+	ages        ages
+	least, most uint16
 }
 
-// never sets out to the tracked pages that have not been found young since they are
-// tracked, nor missed in the last passes of that number, all of which looked at
-// them.
-func (s *slab) never(passes int, out *Bitmap) {
+// A birth says what is kept of pages whose ages begin in a window.
+type birth struct {
+	left int
+	low  [planes]uint64
+	// up is what is kept in the planes above if the low ones do not carry, and
+	// flip what differs if they do.
+	up, flip [agePlanes]uint64
+}
+
+// birthAt is for a window that ends with that many passes of the epoch left.
+func birthAt(left int) (b birth) {
+	b.left = left
+	for bit := range agePlanes {
+		if bit < planes {
+			b.low[bit] = mask(left, bit)
+			continue
+		}
+		b.up[bit] = mask(left, bit)
+		b.flip[bit] = b.up[bit] ^ mask(left+1<<planes, bit)
+	}
+	return b
+}
+
+// begin makes all pages' age 0.
+func (s *slab) begin(b *birth) {
+	for bit := range s.ages {
+		m := mask(b.left, bit)
+		s.ages[bit] = Bitmap{m, m, m, m, m, m, m, m}
+	}
+	s.least, s.most = uint16(b.left), uint16(b.left)
+}
+
+// advance brings a slab to the end of a window, at which the given pages were
+// resident: those that were not so before have the age 0, and those with an event
+// the number of passes since.
+func (s *slab) advance(resident, young *Bitmap, e *events, b *birth) {
+	var begun, kept uint64
+	a := &s.ages
+	for i := range words {
+		was, is := s.tracked[i], resident[i]
+		event := was & is & e.any[i]
+		kept |= was & is &^ event
+		anew := event | is&^was
+		begun |= anew
+		if was == is && event == 0 {
+			continue
+		}
+		s.tracked[i] = is
+		s.accessed[i] = (s.accessed[i] | young[i]) & was & is
+		if anew == 0 {
+			continue
+		}
+		s0, s1, s2, c := add(e.since[0][i]&event, e.since[1][i]&event, e.since[2][i]&event, b.low[0], b.low[1], b.low[2])
+		a[0][i] = a[0][i]&^anew | s0&anew
+		a[1][i] = a[1][i]&^anew | s1&anew
+		a[2][i] = a[2][i]&^anew | s2&anew
+		a[3][i] = a[3][i]&^anew | (b.up[3]^b.flip[3]&c)&anew
+		a[4][i] = a[4][i]&^anew | (b.up[4]^b.flip[4]&c)&anew
+		a[5][i] = a[5][i]&^anew | (b.up[5]^b.flip[5]&c)&anew
+		a[6][i] = a[6][i]&^anew | (b.up[6]^b.flip[6]&c)&anew
+		a[7][i] = a[7][i]&^anew | (b.up[7]^b.flip[7]&c)&anew
+		a[8][i] = a[8][i]&^anew | (b.up[8]^b.flip[8]&c)&anew
+	}
+	if begun != 0 {
+		s.least = uint16(b.left)
+		if kept == 0 {
+			s.most = uint16(b.left + slots - 1)
+		}
+	}
+}
+
+// postpone moves the end of the epoch by that many passes.
+func (s *slab) postpone(passes int) {
+	s.ages.postpone(passes)
+	const most = 1<<agePlanes - 1
+	s.least, s.most = uint16(min(most, int(s.least)+passes)), uint16(min(most, int(s.most)+passes))
+}
+
+// older sets out to those of the pages, tracked ones, of which at least n is kept.
+func (s *slab) older(n int, pages, out *Bitmap) {
+	switch {
+	case n <= int(s.least):
+		*out = *pages
+	case n > int(s.most):
+		*out = Bitmap{}
+	default:
+		s.ages.older(n, pages, out)
+	}
+}
+
+// never sets out to the tracked pages of which at least n is kept and that have
+// not been found young since they are tracked: the passes since looked at them.
+func (s *slab) never(n int, out *Bitmap) {
 	for i := range words {
 		out[i] = s.tracked[i] &^ s.accessed[i]
 	}
 	if !out.empty() {
-		s.ages.older(passes, out, out)
+		s.older(n, out, out)
 	}
+}
+
+// age returns the least age of the tracked pages, 0 if there is none.
+func (s *slab) age(left int) int {
+	return min(maxAge, max(0, s.ages.least(&s.tracked)-left))
+}
+
+// idle adds to counts how many of the pages, tracked ones and all in number, are at
+// least as old as each of the cuts, which ascend.
+func (s *slab) idle(pages *Bitmap, all uint64, cuts []int, counts []uint64) {
+	for len(cuts) > 0 && cuts[len(cuts)-1] > int(s.most) {
+		cuts = cuts[:len(cuts)-1]
+	}
+	for len(cuts) > 0 && cuts[0] <= int(s.least) {
+		counts[0] += all
+		cuts, counts = cuts[1:], counts[1:]
+	}
+	if len(cuts) == 0 {
+		return
+	}
+	// What is older than one cut is older than those before. So once a count is
+	// the last cut's, the rest is.
+	last := s.count(pages, all, cuts[len(cuts)-1])
+	n := last
+	for i := range cuts[:len(cuts)-1] {
+		if i == 0 || n != last {
+			n = s.count(pages, all, cuts[i])
+		}
+		counts[i] += n
+	}
+	counts[len(cuts)-1] += last
+}
+
+// count returns of how many of the pages, all in number, at least n is kept, and
+// remembers what that says of the whole slab.
+func (s *slab) count(pages *Bitmap, all uint64, n int) uint64 {
+	count := s.ages.count(pages, n)
+	switch {
+	case count == 0 && s.tracked.equals(pages):
+		s.most = uint16(n - 1)
+	case count == all && s.tracked.equals(pages):
+		s.least = uint16(n)
+	}
+	return count
 }
 
 // A tally is what one window found of one region.

@@ -94,8 +94,10 @@ type Tracker struct {
 	spare  []uint64
 	// detail is room for the regions of the process that EndWindow is at.
 	detail []RegionHeat
-	// never is how many passes make Area.Never, 0 if there is none.
+	// never is what is kept of a page of Area.Never at least, 0 if there is none.
 	never int
+	// birth is of the pages whose ages begin in the window.
+	birth birth
 }
 
 type process struct {
@@ -206,9 +208,10 @@ const (
 	ResetMoved  Reset = "moved"  // it left the memcg, or is no longer selected
 )
 
-// Begin starts a pass, at a time before it walks, over the given processes. Those that the tracker knows
-// and the list lacks are forgotten; gone tells whether they have exited, or
-// only left. It returns how many histories were dropped and why.
+// Begin starts a pass, at a time before it walks, over the given processes.
+// Those that the tracker knows and the list lacks are forgotten; gone tells
+// whether they have exited, or only left. It returns how many histories were
+// dropped and why.
 func (t *Tracker) Begin(at time.Time, procs []Process, gone func(ProcessID) bool) map[Reset]int {
 	t.clock.begin(at)
 	resets := map[Reset]int{}
@@ -396,10 +399,10 @@ func (t *Tracker) Lose(tgid int) {
 // LoseAll notes that records were lost and nobody knows whose.
 func (t *Tracker) LoseAll() { t.failed = true }
 
-// EndPass ends a pass, at a time after it walked, that aged the nodes of the mask. It returns how many known
-// processes no walk took up on one of these nodes, or on one that they have
-// watched pages on. A failed pass counts, and everything that it did not find
-// young is missed.
+// EndPass ends a pass, at a time after it walked, that aged the nodes of the
+// mask. It returns how many known processes no walk took up on one of these
+// nodes, or on one that they have watched pages on. A failed pass counts, and
+// everything that it did not find young is missed.
 func (t *Tracker) EndPass(at time.Time, nodes uint64, failed bool) (unwalked int) {
 	slot := t.clock.slot()
 	t.clock.end(at)

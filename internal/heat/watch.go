@@ -107,7 +107,7 @@ func (t *Tracker) move(p *process, res *Residency, n int) {
 			}
 		}
 		p.young = [slots][]Bitmap{}
-		p.trackNew(old, res)
+		p.trackNew(old, res, &t.birth)
 		return
 	}
 	p.slabs = slabs[:n]
@@ -146,11 +146,11 @@ func (t *Tracker) move(p *process, res *Residency, n int) {
 			i, j = i-1, j-1
 		}
 	}
-	p.trackNew(old, res)
+	p.trackNew(old, res, &t.birth)
 }
 
 // trackNew begins to track the regions that were not among the old ones.
-func (p *process) trackNew(old []uint64, res *Residency) {
+func (p *process) trackNew(old []uint64, res *Residency, birth *birth) {
 	i, k := 0, 0 // of old, and of the parts
 	for j, r := range p.regions {
 		for i < len(old) && old[i] < r {
@@ -159,6 +159,7 @@ func (p *process) trackNew(old []uint64, res *Residency) {
 		stays := i < len(old) && old[i] == r
 		if !stays {
 			p.slabs[j] = slab{}
+			p.slabs[j].begin(birth)
 		}
 		for ; k < len(res.Parts) && res.Parts[k].Region == r; k++ {
 			if part := &res.Parts[k]; !stays && part.Node < maxNodes {
@@ -166,4 +167,18 @@ func (p *process) trackNew(old []uint64, res *Residency) {
 			}
 		}
 	}
+}
+
+// age lets the passes of a window go by in all ages.
+func (t *Tracker) age(passes int) {
+	left := t.birth.left
+	if left < passes {
+		for _, p := range t.procs {
+			for i := range p.slabs {
+				p.slabs[i].postpone(epoch - left)
+			}
+		}
+		left = epoch
+	}
+	t.birth = birthAt(left - passes)
 }

@@ -48,10 +48,11 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) (
 	index := map[seriesKey]int{}
 	var out []Series
 	var counts []counters
-	t.cuts.compile(&t.clock, t.params.IdleAges)
-	t.never = t.params.NeverWindows * t.params.PassesPerWindow
-	if t.params.NeverTop == 0 {
-		t.never = 0
+	t.age(t.clock.passes)
+	t.cuts.compile(&t.clock, t.params.IdleAges, t.birth.left)
+	t.never = 0
+	if t.params.NeverTop > 0 && t.params.NeverWindows > 0 {
+		t.never = kept(t.params.NeverWindows*t.params.PassesPerWindow, t.birth.left)
 	}
 	for _, g := range t.group(func(tgid int) (uint64, bool) {
 		res := residency[tgid]
