@@ -29,7 +29,9 @@ import (
 //     proves nothing.
 //   - A pass misses a process if it failed, if records of the process or of
 //     anyone were lost, or if it did not walk the process on each node that it
-//     aged and each node with watched pages. It misses a page that it skipped.
+//     aged and each node with watched pages; the last one of a window, if it did
+//     not on a node on which the residency shows pages then. It misses a page that
+//     it skipped.
 //   - A page is hot if it is watched and was young in at least the wanted share
 //     of the passes; else warm if it is watched, no pass missed it, and some pass
 //     found it young; else cold if it is watched, no pass missed it, and none
@@ -38,9 +40,8 @@ import (
 //     resident, if it was so at the end of all windows since, and on nodes that
 //     can be told apart. Its age counts from the last of: that pass, a pass that
 //     found it young, one that missed it or its process. A pass misses a process
-//     for this purpose also if it did not walk a node on which the residency
-//     shows pages at the window's end, if it was the first to walk after passes
-//     that did not, and if records came between a window and its end before it.
+//     for this purpose also if it was the first to walk after passes that did
+//     not, and if records came between a window and its end before it.
 //   - If page's age counts from pass k, then as seen by pass n it has been idle
 //     from the end of k to the beginning of n. At the end of a window it is idle
 //     for as long as the last pass saw it to be, if its node can be told apart.
@@ -206,7 +207,7 @@ func (m *model) ages(p *modelProcess, res *Residency) {
 	}
 	for _, part := range res.Parts {
 		if part.Node >= 0 && part.Node < 64 && p.walks[m.pass-1]>>part.Node&1 == 0 {
-			p.gaps[m.pass-1] = true
+			p.gaps[m.pass-1], p.missed[m.pass-1] = true, true
 		}
 	}
 }

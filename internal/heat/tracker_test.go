@@ -188,6 +188,17 @@ func TestWhatAWindowSays(t *testing.T) {
 			},
 			want: "uuuuu uuuuu",
 		},
+		"pages that came to a node which the last pass did not walk were missed by it": {
+			after: func(o *one) string {
+				o.pass(func() { o.young(0) })
+				o.pass(func() { o.young(0) })
+				for i := range o.res.Parts {
+					o.res.Parts[i].Node = 1
+				}
+				return o.end()
+			},
+			want: "huuuu uuuuu",
+		},
 		"a pass that aged only other nodes makes it unobserved": {
 			after: func(o *one) string {
 				o.pass(nil)

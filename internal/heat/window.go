@@ -179,6 +179,9 @@ func (p *process) look(res *Residency, passes int) layout {
 	l.same = l.same && l.regions == len(p.regions)
 	p.stale = p.unwalked || p.walked&p.nodes != p.nodes
 	if p.stale && passes > 0 {
+		// Pages that came to a node which the last pass did not walk were missed by
+		// it, young or not.
+		p.missed = true
 		p.gaps |= 1 << (passes - 1)
 	}
 	return l
