@@ -59,6 +59,8 @@ type model struct {
 	first  int    // the first pass of the window
 	procs  map[int]*modelProcess
 	merged map[seriesKey]map[areaKey]*modelCounter
+	// untracked is how many regions were beyond MaxRegions as the last window ended.
+	untracked int
 	lossy  map[int]bool // passes that lost anyone's records
 	lives  int
 	seen   map[string]int
@@ -328,6 +330,7 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 	bands := map[seriesKey][]Band{}
 	hists := map[seriesKey]map[areaKey]*modelCounter{}
 	left := m.params.MaxRegions
+	m.untracked = 0
 	for rank, k := range keys {
 		procs := groups[k]
 		slices.SortFunc(procs, func(a, b *modelProcess) int {
@@ -389,6 +392,8 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 						since[page] = first
 					}
 				}
+			} else {
+				m.untracked += len(regions)
 			}
 			p.since = since
 		}
@@ -1025,6 +1030,9 @@ func (h *history) window() {
 	}
 	if diff := diff(wantPages, gotPages); diff != "" {
 		h.tb.Fatalf("pages up to pass %d (-want +got):\n%s", h.model.pass-1, diff)
+	}
+	if got, want := h.tracker.Untracked(), h.model.untracked; got != want {
+		h.tb.Fatalf("up to pass %d %d regions are untracked, want %d", h.model.pass-1, got, want)
 	}
 	h.sameHeat(want, got)
 	if diff := diff(want, got); diff != "" {

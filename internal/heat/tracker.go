@@ -96,6 +96,8 @@ type Tracker struct {
 	detail []RegionHeat
 	// never is what is kept of a page of Area.Never at least, 0 if there is none.
 	never int
+	// untracked is how many regions MaxRegions left no room for.
+	untracked int
 	// birth is of the pages whose ages begin in the window.
 	birth birth
 }
@@ -273,12 +275,9 @@ func (t *Tracker) drop(p *process) {
 // Tracks tells whether the tracker knows a process with this tgid.
 func (t *Tracker) Tracks(tgid int) bool { return t.process(tgid) != nil }
 
-// Processes calls f for each known process, in no order.
-func (t *Tracker) Processes(f func(Process)) {
-	for _, p := range t.procs {
-		f(p.Process)
-	}
-}
+// Untracked returns how many regions are unobserved for want of room below
+// Params.MaxRegions, as of the end of the last window.
+func (t *Tracker) Untracked() int { return t.untracked }
 
 // Verify compares the identity of a process after a pass with the one before
 // it. Where they differ, whatever the pass harvested belongs to nobody known:

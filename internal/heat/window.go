@@ -50,7 +50,7 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) (
 	var counts []counters
 	t.age(t.clock.passes)
 	t.cuts.compile(&t.clock, t.params.IdleAges, t.birth.left)
-	t.never = 0
+	t.never, t.untracked = 0, 0
 	if t.params.NeverTop > 0 && t.params.NeverWindows > 0 {
 		t.never = kept(t.params.NeverWindows*t.params.PassesPerWindow, t.birth.left)
 	}
@@ -74,6 +74,8 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) (
 			watch := t.params.MaxRegions == 0 || l.regions <= left
 			if watch {
 				left -= l.regions
+			} else {
+				t.untracked += l.regions
 			}
 			t.watch(p, res, l, watch)
 		}
