@@ -61,9 +61,9 @@ type model struct {
 	merged map[seriesKey]map[areaKey]*modelCounter
 	// untracked is how many regions were beyond MaxRegions as the last window ended.
 	untracked int
-	lossy  map[int]bool // passes that lost anyone's records
-	lives  int
-	seen   map[string]int
+	lossy     map[int]bool // passes that lost anyone's records
+	lives     int
+	seen      map[string]int
 	// details are what the last window said region by region.
 	details map[int]ProcessWindow
 	begins  map[int]time.Time
