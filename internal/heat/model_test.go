@@ -315,6 +315,9 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 		if m.params.LabelComm {
 			k.comm = p.Comm
 		}
+		if k == (seriesKey{}) && m.params.LabelComm {
+			k.pid = PIDOther
+		}
 		groups[k] = append(groups[k], p)
 		groupSize[k] += sizes[tgid]
 	}
@@ -337,7 +340,8 @@ func (m *model) endWindow(residency map[int]*Residency) (map[int]map[uint64]verd
 			return cmp.Or(cmp.Compare(sizes[b.TGID], sizes[a.TGID]), cmp.Compare(a.TGID, b.TGID))
 		})
 		out := k
-		if m.params.Top > 0 && rank >= m.params.Top || groupSize[k]*PageSize < m.params.MinResident {
+		small := m.params.Top > 0 && rank >= m.params.Top || groupSize[k]*PageSize < m.params.MinResident
+		if small && (m.params.LabelPID || m.params.LabelComm) {
 			out = seriesKey{pid: PIDOther}
 		}
 		if areas[out] == nil {
@@ -624,11 +628,15 @@ func (m *model) heat(a *Area, c *modelCounter) {
 	c.accesses, c.judged = 0, 0
 }
 
-// setIdleAges is a change of the config.
-func (m *model) setIdleAges(ages []time.Duration) {
-	m.params.IdleAges = ages
+// setCounted is a change of the config.
+func (m *model) setCounted(ages []time.Duration, buckets []uint64) {
+	same := slices.Equal(buckets, m.params.RegionBuckets)
+	m.params.IdleAges, m.params.RegionBuckets = ages, buckets
 	forget := func(counters map[areaKey]*modelCounter) {
 		for _, c := range counters {
+			if !same {
+				c.Histogram = Histogram{Counts: make([]uint64, len(buckets)+1), Native: make([]uint64, nativeBuckets)}
+			}
 			for d := range c.reaccessed {
 				if !slices.Contains(ages, d) {
 					delete(c.reaccessed, d)
@@ -692,7 +700,7 @@ func newHistory(tb testing.TB, seed uint64) *history {
 		p.NeverWindows, p.NeverTop = 1+h.IntN(2), h.IntN(5)
 	}
 	if h.chance(0.2) {
-		p.MinResident = uint64(h.IntN(40)) * PageSize
+		p.MinResident = uint64(h.IntN(40)*h.IntN(10)) * PageSize
 	}
 	t, err := NewTracker(p)
 	if err != nil {
@@ -994,7 +1002,12 @@ func (h *history) window() {
 		h.Shuffle(len(ages), func(i, j int) { ages[i], ages[j] = ages[j], ages[i] })
 		ages = ages[:min(len(ages), h.IntN(MaxIdleAges+1))]
 		slices.Sort(ages)
-		h.model.setIdleAges(ages)
+		buckets := h.model.params.RegionBuckets
+		if h.chance(0.5) {
+			buckets = [][]uint64{{0, 1, 4, 16, 64}, {0, 2}, nil}[h.IntN(3)]
+			clear(h.counters)
+		}
+		h.model.setCounted(ages, buckets)
 		if err := h.tracker.SetParams(h.model.params); err != nil {
 			h.tb.Fatal(err)
 		}
@@ -1055,8 +1068,9 @@ func (h *history) reload() {
 	p.NeverWindows, p.NeverTop = h.IntN(3), h.IntN(5)
 	p.MaxRegions = h.IntN(2) * h.IntN(20)
 	p.AddressBands = h.IntN(20)
-	p.Top, p.MinResident = h.IntN(4), uint64(h.IntN(40))*PageSize
+	p.Top, p.MinResident = h.IntN(4), uint64(h.IntN(40)*h.IntN(10))*PageSize
 	p.LabelPID, p.LabelComm = h.chance(0.7), h.chance(0.5)
+	clear(h.counters) // of which the labels may be others now
 	if err := h.tracker.SetParams(*p); err != nil {
 		h.tb.Fatal(err)
 	}
@@ -1113,6 +1127,9 @@ func (h *history) monotonic(series []Series) {
 	now := map[string]uint64{}
 	for _, s := range series {
 		id := fmt.Sprint(s.PID, s.Comm)
+		if !h.model.params.LabelPID {
+			id = s.Comm // is all the label there is
+		}
 		if s.PID > 0 {
 			id = fmt.Sprint("own ", h.model.procs[s.PID].life)
 		}

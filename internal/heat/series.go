@@ -52,13 +52,21 @@ func (t *Tracker) counter(p *processWindow) *counter {
 	return c
 }
 
-// changeIdleAges keeps the counts of the idle ages that stay.
-func (cs counters) changeIdleAges(from, to []time.Duration) {
+// change keeps what has been counted and other params count, too. A histogram of
+// other buckets begins anew.
+func (cs counters) change(from, to *Params) {
+	buckets, ages := !slices.Equal(from.RegionBuckets, to.RegionBuckets), !slices.Equal(from.IdleAges, to.IdleAges)
 	for _, c := range cs {
+		if buckets {
+			c.accesses = newHistogram(slices.Clone(to.RegionBuckets))
+		}
+		if !ages {
+			continue
+		}
 		was := c.reaccessed
-		c.reaccessed = make([]uint64, len(to))
-		for i, d := range to {
-			if j := slices.Index(from, d); j >= 0 {
+		c.reaccessed = make([]uint64, len(to.IdleAges))
+		for i, d := range to.IdleAges {
+			if j := slices.Index(from.IdleAges, d); j >= 0 {
 				c.reaccessed[i] = was[j]
 			}
 		}

@@ -177,19 +177,11 @@ func (t *Tracker) SetParams(p Params) error {
 			return fmt.Errorf("idle ages: %v at %d is not above 0 and the one before", d, i)
 		}
 	}
-	if !slices.Equal(p.RegionBuckets, t.params.RegionBuckets) {
-		clear(t.merged)
-		for _, p := range t.procs {
-			p.own = nil
-		}
+	for _, c := range t.merged {
+		c.change(&t.params, &p)
 	}
-	if !slices.Equal(p.IdleAges, t.params.IdleAges) {
-		for _, c := range t.merged {
-			c.changeIdleAges(t.params.IdleAges, p.IdleAges)
-		}
-		for _, q := range t.procs {
-			q.own.changeIdleAges(t.params.IdleAges, p.IdleAges)
-		}
+	for _, q := range t.procs {
+		q.own.change(&t.params, &p)
 	}
 	t.params = p
 	t.params.RegionBuckets = slices.Clone(p.RegionBuckets)

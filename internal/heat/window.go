@@ -2,8 +2,14 @@ package heat
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
+
+// maxMerged is how many merged series are remembered, if there are no more. What is
+// beyond begins anew, as after an exit, if it comes back: names are anybody's
+// choice, and there is no end to them.
+const maxMerged = 1000
 
 // A seriesKey tells one series from another. Its pid is 0 where the config
 // merges processes.
@@ -89,6 +95,9 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) (
 		t.attach(counts[i], &out[i])
 	}
 	t.clock.endWindow()
+	if len(t.merged) > maxMerged {
+		maps.DeleteFunc(t.merged, func(k seriesKey, _ counters) bool { _, now := index[k]; return !now })
+	}
 	return checked(out)
 }
 
@@ -118,13 +127,7 @@ func (t *Tracker) group(resident func(tgid int) (uint64, bool)) []*group {
 		if !ok {
 			continue
 		}
-		k := seriesKey{}
-		if t.params.LabelPID {
-			k.pid = p.TGID
-		}
-		if t.params.LabelComm {
-			k.comm = p.Comm
-		}
+		k := t.params.key(p.Process)
 		g := byKey[k]
 		if g == nil {
 			g = &group{key: k}
@@ -143,12 +146,31 @@ func (t *Tracker) group(resident func(tgid int) (uint64, bool)) []*group {
 	slices.SortFunc(groups, func(a, b *group) int {
 		return cmp.Or(cmp.Compare(b.resident, a.resident), cmp.Compare(a.key.pid, b.key.pid), cmp.Compare(a.key.comm, b.key.comm))
 	})
+	if !t.params.LabelPID && !t.params.LabelComm {
+		return groups // all are one already
+	}
 	for i, g := range groups {
 		if top := t.params.Top; top > 0 && i >= top || g.resident < t.params.MinResident {
 			g.key = seriesKey{pid: PIDOther}
 		}
 	}
 	return groups
+}
+
+// key is that of a process's series. Two keys never have the same labels: or else
+// one series would go up and down as processes come and go between them. So a
+// process without a name is one of the others where the name would be all there is.
+func (p *Params) key(info Process) (k seriesKey) {
+	switch {
+	case p.LabelPID:
+		k.pid = info.TGID
+	case p.LabelComm && info.Comm == "":
+		k.pid = PIDOther
+	}
+	if p.LabelComm {
+		k.comm = info.Comm
+	}
+	return k
 }
 
 // A layout says in which regions a residency has pages.
