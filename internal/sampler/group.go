@@ -135,6 +135,19 @@ func (g *group) idle() bool {
 	return n == 0
 }
 
+// empty makes the last window one without a process, where it still shows some,
+// and tells whether it did: their window may never end, for want of passes.
+func (g *group) empty(now func() time.Time) bool {
+	g.residency = nil
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.last.Series) == 0 {
+		return false
+	}
+	g.last.WindowEnd, g.last.Series = now(), nil
+	return true
+}
+
 // snapshot returns the last window with the counters of now.
 func (g *group) snapshot() heat.MemcgSnapshot {
 	g.mu.Lock()

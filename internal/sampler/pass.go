@@ -109,6 +109,9 @@ func (s *Sampler) passOf(ctx context.Context, g *group) (used time.Duration, err
 	err = s.runPass(ctx, g, begin)
 	used = threadTime() - cpu
 	if errors.Is(err, errIdle) {
+		if g.empty(s.deps.Now) {
+			s.publish()
+		}
 		return used, nil
 	}
 	g.mu.Lock()

@@ -381,6 +381,61 @@ func TestResidencyErrorIsCounted(t *testing.T) {
 	}
 }
 
+// TestEmptyMemcgHasNoSeries lets the processes go in the middle of a window, of
+// which no further pass comes: nothing may stay of them.
+func TestEmptyMemcgHasNoSeries(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		gone func(*machine, *Sampler)
+	}{
+		{"they exit before a pass", func(m *machine, _ *Sampler) { clear(m.procs) }},
+		{"they exit during a pass", func(m *machine, _ *Sampler) {
+			m.onAge = func(string) {
+				m.mu.Lock()
+				clear(m.procs)
+				m.mu.Unlock()
+			}
+		}},
+		{"they move", func(m *machine, s *Sampler) {
+			m.procs[1].cgroup, m.procs[2].cgroup = "/b", "/b"
+			pass(t, s, "/b", 1)
+		}},
+		{"they are not selected any more", func(_ *machine, s *Sampler) {
+			reload(t, s, "aging: {passes_per_window: 4}\nmemcgs: [{path: /a, processes: {comm: nobody}}, {path: /b}]\n")
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := newMachine()
+			m.add(1, "/a", 100, 10)
+			m.add(2, "/a", 100, 10)
+			m.add(3, "/b", 100, 10)
+			s := started(t, m, "aging: {passes_per_window: 4}\n"+entries("/a", "/b"))
+			var ended heat.MemcgSnapshot
+			s.deps.Ended = func(memcg string, _ error) {
+				if memcg == "/a" {
+					ended = group1(t, s, memcg)
+				}
+			}
+			pass(t, s, "/a", 1)
+			before := group1(t, s, "/a")
+			tc.gone(m, s)
+			pass(t, s, "/a", 2)
+			now := group1(t, s, "/a")
+			if len(before.Series) != 2 || len(now.Series) != 0 || len(ended.Series) != 0 {
+				t.Errorf("%d series before, %d after, and %d as Ended was told of it; want 2, 0 and 0", len(before.Series), len(now.Series), len(ended.Series))
+			}
+			if !now.WindowEnd.After(before.WindowEnd) {
+				t.Errorf("the window ended at %v, and the one before at %v", now.WindowEnd, before.WindowEnd)
+			}
+			last := s.Snapshot()
+			pass(t, s, "/a", 1)
+			if s.Snapshot() != last {
+				t.Error("a pass with nothing to do made another snapshot")
+			}
+		})
+	}
+}
+
 func TestMovedProcess(t *testing.T) {
 	m := newMachine()
 	p := m.add(1, "/a", 100, 10)

@@ -58,7 +58,8 @@ func (r *Replay) lookAhead() error {
 	}
 }
 
-// prepare reads what was known before memory was looked at.
+// prepare reads what was known before memory was looked at, and so all of a pass
+// that had no memory to look at.
 func (r *Replay) prepare(p *playedPass) error {
 	// Where no records have to wait for the sampler to be ready for them, all of
 	// the pass can be read at once.
@@ -70,7 +71,7 @@ func (r *Replay) prepare(p *playedPass) error {
 			return err
 		}
 		switch r.ev.Kind {
-		case recording.PID, recording.Identity, recording.Refused:
+		case recording.PID, recording.Identity, recording.Refused, recording.Clock:
 			if err := r.step(p); err != nil {
 				return err
 			}
