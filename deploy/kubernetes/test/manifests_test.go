@@ -22,6 +22,7 @@ type built struct {
 	config         corev1.ConfigMap
 	daemonSet      appsv1.DaemonSet
 	podMonitor     *monitoringv1.PodMonitor
+	secrets        map[string]*corev1.Secret
 }
 
 // build builds a kustomization and decodes all that it makes, each field of
@@ -32,7 +33,7 @@ func build(t *testing.T, dir string) built {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b built
+	b := built{secrets: map[string]*corev1.Secret{}}
 	for _, r := range resources.Resources() {
 		var into any
 		switch r.GetKind() {
@@ -42,6 +43,9 @@ func build(t *testing.T, dir string) built {
 			into = &b.serviceAccount
 		case "ConfigMap":
 			into = &b.config
+		case "Secret":
+			s := &corev1.Secret{}
+			b.secrets[r.GetName()], into = s, s
 		case "DaemonSet":
 			into = &b.daemonSet
 		case "PodMonitor":
@@ -191,4 +195,78 @@ func TestComponents(t *testing.T) {
 	if want := []corev1.Capability{"SYS_PTRACE", "DAC_OVERRIDE"}; !slices.Equal(caps, want) {
 		t.Errorf("referenced: capabilities %v, want %v", caps, want)
 	}
+}
+
+// TestOverlayForPasswordsAndTLS builds the overlay that docs/DEPLOYMENT.md has for
+// them: no probe asks for a path, for all of which a password is needed.
+func TestOverlayForPasswordsAndTLS(t *testing.T) {
+	b := build(t, overlay(t))
+	c := b.daemonSet.Spec.Template.Spec.Containers[0]
+	for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+		if p == nil || p.HTTPGet != nil || p.TCPSocket == nil || p.TCPSocket.Port.StrVal != c.Ports[0].Name {
+			t.Errorf("probe %v", p)
+		}
+	}
+	// Nothing of the base is lost.
+	base := build(t, "..").daemonSet.Spec.Template.Spec
+	if len(b.daemonSet.Spec.Template.Spec.Volumes) != len(base.Volumes)+1 || len(c.VolumeMounts) != len(base.Containers[0].VolumeMounts)+1 ||
+		!slices.Equal(c.Args[:1], base.Containers[0].Args) {
+		t.Errorf("args %q, mounts %v", c.Args, c.VolumeMounts)
+	}
+	var mounted string // as what the flag names
+	for _, v := range b.daemonSet.Spec.Template.Spec.Volumes {
+		for _, m := range c.VolumeMounts {
+			if v.Secret != nil && m.Name == v.Name && strings.HasPrefix(c.Args[1], "--web.config.file="+m.MountPath+"/") {
+				mounted = v.Secret.SecretName
+			}
+		}
+	}
+	if mounted == "" || b.secrets[mounted] == nil || b.secrets[mounted].Data["web.yaml"] == nil {
+		t.Errorf("%q is not in a secret that is there: %q", c.Args[1], mounted)
+	}
+
+	endpoint := b.podMonitor.Spec.PodMetricsEndpoints[0]
+	if endpoint.Scheme.String() != "https" || endpoint.TLSConfig == nil || endpoint.BasicAuth == nil || len(endpoint.RelabelConfigs) == 0 {
+		t.Fatalf("the PodMonitor's endpoint is %+v", endpoint)
+	}
+	for _, s := range []*corev1.SecretKeySelector{endpoint.TLSConfig.CA.Secret, &endpoint.BasicAuth.Username, &endpoint.BasicAuth.Password} {
+		if secret := b.secrets[s.Name]; secret == nil || secret.Data[s.Key] == nil {
+			t.Errorf("the PodMonitor refers to %s of %s, which is not there", s.Key, s.Name)
+		}
+	}
+}
+
+// overlay returns a directory with the overlay of docs/DEPLOYMENT.md, on top of
+// these manifests, and with all the files that it wants.
+func overlay(t *testing.T) string {
+	t.Helper()
+	guide, err := os.ReadFile("../../../docs/DEPLOYMENT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(guide), "\n### A password or TLS\n")
+	_, section, _ = strings.Cut(section, "```yaml\n")
+	text, _, ok := strings.Cut(section, "```\n")
+	const yours = "github.com/YOU/mglru_exporter/deploy/kubernetes"
+	if !ok || !strings.Contains(text, yours) {
+		t.Fatal("docs/DEPLOYMENT.md has no such overlay")
+	}
+	dir := t.TempDir()
+	here, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if here, err = filepath.Rel(dir, here); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"kustomization.yaml": strings.ReplaceAll(text, yours, here)}
+	for _, name := range []string{"web.yaml", "tls.crt", "tls.key", "ca.crt", "username", "password"} {
+		files[name] = name
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
