@@ -37,6 +37,11 @@ type decoder struct {
 	flags *pageFlags
 	types map[fileID]heat.Type // of files whose type has been looked up
 
+	// reload reads where nodes are again; reloaded is set once it has been
+	// tried for the process at hand.
+	reload   func() (*NodeMap, error)
+	reloaded bool
+
 	zeroPFN uint64
 	seenPFN bool // any page frame number but 0
 
@@ -167,7 +172,9 @@ func (d *decoder) add(e, region uint64) (bool, error) {
 	}
 	span, ok := d.nodes.lookup(pfn)
 	if !ok {
-		return false, nil
+		if span, ok = d.findNew(pfn, typ); !ok {
+			return false, nil
+		}
 	}
 	d.part = d.partOf(region, span.node, typ)
 	d.span, d.bits = span, e>>61
@@ -175,6 +182,39 @@ func (d *decoder) add(e, region uint64) (bool, error) {
 		d.forget() // look closely at the next one, too
 	}
 	return true, nil
+}
+
+// findNew returns the span of a page frame that is in none we know: it is no
+// memory, or has come online since the nodes were read. Where it is memory, but
+// nobody says of which node, the page is counted as not looked at.
+func (d *decoder) findNew(pfn uint64, typ heat.Type) (nodeSpan, bool) {
+	if !d.flags.isMemory(pfn) {
+		return nodeSpan{}, false
+	}
+	if !d.reloaded {
+		d.reloaded = true
+		if nodes, err := d.reload(); err == nil {
+			d.nodes = nodes
+		}
+	}
+	span, ok := d.nodes.lookup(pfn)
+	if !ok {
+		d.addUnscanned(typ)
+	}
+	return span, ok
+}
+
+// addUnscanned counts a page of the mapping, of which nothing but its type is
+// known.
+func (d *decoder) addUnscanned(typ heat.Type) {
+	list := d.res.Unscanned
+	for i := len(list) - 1; i >= 0 && list[i].Mapping == d.vma.Start; i-- {
+		if list[i].Type == typ {
+			list[i].Pages++
+			return
+		}
+	}
+	d.res.Unscanned = append(list, heat.UnscannedPages{Node: nodeUnknown, Type: typ, Mapping: d.vma.Start, Pages: 1})
 }
 
 // partOf returns the index of the part of region, which is the last one, that

@@ -94,7 +94,7 @@ func (f *fixture) reader() *Reader {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return NewReader(NewFS(f.proc), nodes)
+	return NewReader(NewFS(f.proc), f.sys, nodes)
 }
 
 // Entries of pagemap.

@@ -2,6 +2,7 @@ package process
 
 import (
 	"encoding/binary"
+	"errors"
 	"testing"
 
 	"mglru_exporter/internal/heat"
@@ -77,7 +78,8 @@ func FuzzDecode(f *testing.F) {
 		page %= 1 << 36
 		b = b[:len(b)&^7]
 		m := newNodeMap([]zone{{nodeSpan: nodeSpan{1, 1 << 20, 0}}, {nodeSpan: nodeSpan{1 << 20, 1 << 40, 1}}, {nodeSpan: nodeSpan{1 << 39, 1 << 54, 2}}})
-		d := decoder{nodes: m, flags: &pageFlags{path: "/nonexistent"}, types: map[fileID]heat.Type{}}
+		d := decoder{nodes: m, flags: &pageFlags{path: "/nonexistent"}, types: map[fileID]heat.Type{},
+			reload: func() (*NodeMap, error) { return nil, errors.New("nothing new") }}
 		var res heat.Residency
 		d.reset(&res, 5)
 		v := VMA{Inode: 5}
@@ -88,12 +90,17 @@ func FuzzDecode(f *testing.F) {
 		}
 		checkSorted(t, &res)
 		// Compare with a decoder that has no fast path.
-		want := 0
+		want, unscanned := 0, uint64(0) // kpageflags cannot be opened: all are memory
 		for ; len(b) > 0; b = b[8:] {
 			e := binary.LittleEndian.Uint64(b)
 			_, inSpan := m.lookup(e & pmFrame)
-			if e&pmPresent != 0 && e&pmFrame != 5 && e&pmFrame != 0 && inSpan && (e&pmFile != 0 || !v.Shared()) {
+			if e&pmPresent == 0 || e&pmFrame == 5 || e&pmFrame == 0 || e&pmFile == 0 && v.Shared() {
+				continue
+			}
+			if inSpan {
 				want++
+			} else {
+				unscanned++
 			}
 		}
 		got := 0
@@ -102,6 +109,12 @@ func FuzzDecode(f *testing.F) {
 		}
 		if got != want {
 			t.Errorf("%d pages are resident, want %d", got, want)
+		}
+		for _, u := range res.Unscanned {
+			unscanned -= u.Pages
+		}
+		if unscanned != 0 {
+			t.Errorf("%d pages too few are unscanned: %+v", int64(unscanned), res.Unscanned)
 		}
 	})
 }

@@ -31,7 +31,7 @@ func liveReader(t testing.TB) *Reader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewReader(NewFS("/proc"), nodes)
+	return NewReader(NewFS("/proc"), "/sys", nodes)
 }
 
 // mmap maps memory for the time of the test.

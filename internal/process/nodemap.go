@@ -19,7 +19,8 @@ import (
 const nodeUnknown = -1
 
 // A NodeMap tells the NUMA node of a page from its page frame number. It is
-// immutable, and true until memory is plugged in or out.
+// immutable, and true until memory is plugged in or out: then a frame that has
+// come is in no span, or still in that of the node which had its place before.
 type NodeMap struct {
 	spans []nodeSpan // ascending, disjoint
 	nodes []int      // ascending

@@ -17,6 +17,7 @@ const (
 	kpfCompoundHead = 1 << 15
 	kpfCompoundTail = 1 << 16
 	kpfHuge         = 1 << 17 // hugetlb
+	kpfNoPage       = 1 << 20 // nothing is there, or memory that is offline or a device's
 	kpfZeroPage     = 1 << 24 // the zero page, or a page of the huge zero page
 )
 
@@ -58,6 +59,16 @@ func (p *pageFlags) read(pfn uint64) (uint64, bool) {
 		return 0, false
 	}
 	return binary.LittleEndian.Uint64(b[:]), true
+}
+
+// isMemory tells whether a page frame is memory that is online. Where
+// kpageflags cannot be opened all frames are taken for it.
+func (p *pageFlags) isMemory(pfn uint64) bool {
+	flags, ok := p.read(pfn)
+	if !ok {
+		return p.fd < 0 // else the file ends before it
+	}
+	return flags&kpfNoPage == 0
 }
 
 // readHead returns the flags of the folio that a page frame belongs to. Since

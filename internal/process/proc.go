@@ -20,7 +20,7 @@ func NewProc(procRoot, sysRoot string) (*Proc, error) {
 		return nil, err
 	}
 	fs := NewFS(procRoot)
-	return &Proc{FS: fs, readers: sync.Pool{New: func() any { return NewReader(fs, nodes) }}}, nil
+	return &Proc{FS: fs, readers: sync.Pool{New: func() any { return NewReader(fs, sysRoot, nodes) }}}, nil
 }
 
 // Residency is Reader.Read.

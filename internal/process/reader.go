@@ -41,7 +41,6 @@ const (
 // never from two goroutines at once.
 type Reader struct {
 	fs     FS
-	nodes  *NodeMap
 	flags  pageFlags
 	buf    []byte // of maps and smaps
 	vmas   []VMA
@@ -55,17 +54,18 @@ type Reader struct {
 }
 
 // NewReader returns a Reader of the processes in fs on a machine that has
-// nodes. It opens nothing and has nothing to be closed.
-func NewReader(fs FS, nodes *NodeMap) *Reader {
+// nodes, as LoadNodeMap found them in fs and sysRoot. It opens nothing and has
+// nothing to be closed.
+func NewReader(fs FS, sysRoot string, nodes *NodeMap) *Reader {
 	r := &Reader{
 		fs:    fs,
-		nodes: nodes,
 		flags: pageFlags{path: fs.root + "/kpageflags"},
 	}
 	r.window.buf = make([]byte, windowPages*8)
 	r.decoder.types = make(map[fileID]heat.Type)
 	r.decoder.flags = &r.flags
 	r.decoder.nodes = nodes
+	r.decoder.reload = func() (*NodeMap, error) { return LoadNodeMap(fs.root, sysRoot) }
 	return r
 }
 
@@ -83,6 +83,10 @@ func NewReader(fs FS, nodes *NodeMap) *Reader {
 // counted, as in Rss: zero pages, frames without a struct page, and the
 // kernel's own pages ([vvar]). Not counted either: ZONE_DEVICE memory.
 //
+// A page on memory that has come online since the nodes were read makes it read
+// them again, once at most. One whose node is not known then either is in
+// Unscanned, with node -1.
+//
 // It is not a snapshot: pages come and go while it is read, at about 8 ms per
 // resident GiB. If the process may have executed another program meanwhile,
 // or the pid may have been reused, Identify it again afterwards.
@@ -96,6 +100,7 @@ func (r *Reader) Read(ctx context.Context, pid int, res *heat.Residency) error {
 		r.zeroPFN = findZeroPage(r.fs, &r.flags)
 	}
 	clear(r.decoder.types)
+	r.decoder.reloaded = false
 	err := r.fs.withMemory(pid, func(dir string) error {
 		reset(res)
 		r.decoder.reset(res, r.zeroPFN)

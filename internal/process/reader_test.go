@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mglru_exporter/internal/heat"
 )
@@ -183,6 +184,54 @@ func TestReadLeavesOutTheZeroPage(t *testing.T) {
 	if diff := cmp.Diff([]piece{{base, 0, "anon"}, {base + 2, 0, "anon"}}, pieces(&res)); diff != "" {
 		t.Errorf("resident pages (-want +got):\n%s", diff)
 	}
+}
+
+// TestReadFindsMemoryThatHasComeOnline: what is plugged in while the exporter
+// runs is in no node's span as it began.
+func TestReadFindsMemoryThatHasComeOnline(t *testing.T) {
+	const known, plugged, offline, device = 5000, 700000, 800000, 800001
+	f := newFixture(t, "qemu-2nodes")
+	f.process("490", mapsLine(base, base+3, "rw-p", "00:00", 0, "")+mapsLine(base+3, base+6, "rw-s", "00:01", 4, "/dev/shm/x"))
+	f.entries("490/pagemap", base, anonPage(known), anonPage(plugged), anonPage(offline), filePage(plugged+10), filePage(plugged+11), filePage(device))
+	f.entries("kpageflags", plugged, kpfMmap|kpfAnon)
+	f.entries("kpageflags", offline, kpfNoPage, kpfNoPage)
+	f.entries("kpageflags", plugged+10, kpfMmap|kpfSwapBacked, kpfMmap|kpfSwapBacked)
+	zones, err := os.ReadFile(filepath.Join(f.proc, "zoneinfo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := f.reader()
+	reloads, reload := 0, r.decoder.reload
+	r.decoder.reload = func() (*NodeMap, error) { reloads++; return reload() }
+	var res heat.Residency
+	check := func(what string, wantPages []piece, wantUnscanned []heat.UnscannedPages, wantReloads int) {
+		t.Helper()
+		reloads = 0
+		if err := r.Read(context.Background(), 490, &res); err != nil {
+			t.Fatal(err)
+		}
+		checkSorted(t, &res)
+		if diff := cmp.Diff(wantPages, pieces(&res)); diff != "" {
+			t.Errorf("%s: resident pages (-want +got):\n%s", what, diff)
+		}
+		if diff := cmp.Diff(wantUnscanned, res.Unscanned, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: unscanned (-want +got):\n%s", what, diff)
+		}
+		if reloads != wantReloads {
+			t.Errorf("%s: zoneinfo was read %d times, want %d", what, reloads, wantReloads)
+		}
+	}
+	lost := []heat.UnscannedPages{
+		{Node: -1, Type: heat.Anon, Mapping: base * heat.PageSize, Pages: 1},
+		{Node: -1, Type: heat.Shmem, Mapping: (base + 3) * heat.PageSize, Pages: 2},
+	}
+	check("zoneinfo does not list it", []piece{{base, 0, "anon"}}, lost, 1)
+	f.file("zoneinfo", "junk")
+	check("zoneinfo cannot be read", []piece{{base, 0, "anon"}}, lost, 1)
+	f.file("zoneinfo", string(zones)+zoneText(2, "Movable", plugged, 1<<15, 1<<15))
+	all := []piece{{base, 0, "anon"}, {base + 1, 2, "anon"}, {base + 3, 2, "shmem"}, {base + 4, 2, "shmem"}}
+	check("zoneinfo lists it", all, nil, 1)
+	check("it is known", all, nil, 0)
 }
 
 func TestReadFarApart(t *testing.T) {
