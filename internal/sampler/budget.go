@@ -2,6 +2,7 @@ package sampler
 
 import (
 	"maps"
+	"runtime"
 	"sync"
 	"time"
 
@@ -94,13 +95,23 @@ func (c cpuParts) seconds() map[string]float64 {
 	return out
 }
 
-// threadTime is the CPU time of the calling thread. Differences mean something
-// while the goroutine stays on it; without runtime.LockOSThread a rare move to
-// another thread makes one difference wrong, and a negative one is left out.
+// threadTime is the CPU time of the calling thread. Differences mean something only
+// while the goroutine stays on it, as cpuTime sees to.
 func threadTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
 		return 0
 	}
 	return time.Duration(ts.Nano())
+}
+
+// cpuTime returns the CPU time that f uses on the thread that it keeps to: never
+// more than the time that it takes, whatever the clocks say, so that no mistake
+// makes passes wait for long.
+func cpuTime(f func()) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	begin, cpu := time.Now(), threadTime()
+	f()
+	return max(0, min(threadTime()-cpu, time.Since(begin)))
 }

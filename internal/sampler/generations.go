@@ -3,7 +3,6 @@ package sampler
 import (
 	"errors"
 	"io/fs"
-	"runtime"
 	"time"
 
 	"mglru_exporter/internal/heat"
@@ -24,16 +23,15 @@ func (s *Sampler) lookAtGenerations(now time.Time) {
 	if s.deps.Generations == nil || now.Before(s.generationsDue) {
 		return
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	begin, cpu := time.Now(), threadTime()
-	list, err := s.deps.Generations()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.deps.Log.Debug("Reading the kernel's generations", "err", err)
-	}
-	all := generationsOf(list)
-	s.generations.Store(&all)
-	used := threadTime() - cpu
+	begin := time.Now()
+	used := cpuTime(func() {
+		list, err := s.deps.Generations()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.deps.Log.Debug("Reading the kernel's generations", "err", err)
+		}
+		all := generationsOf(list)
+		s.generations.Store(&all)
+	})
 	s.cpu.add("generations", used)
 	s.budget.spend(now, used)
 	s.generationsDue = now.Add(max(generationsEvery, generationsRest*time.Since(begin)))

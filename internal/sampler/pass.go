@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"runtime"
 	"slices"
 	"time"
 
@@ -99,15 +98,11 @@ func (s *Sampler) passOf(ctx context.Context, g *group) (used time.Duration, err
 	if !g.adopt(s.plan.Load()) {
 		return 0, ErrUnknownMemcg
 	}
-	// CPU time is the thread's: stay on one.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	if s.deps.Ended != nil {
 		defer func() { s.deps.Ended(g.path, err) }()
 	}
-	begin, cpu := s.deps.Now(), threadTime()
-	err = s.runPass(ctx, g, begin)
-	used = threadTime() - cpu
+	begin := s.deps.Now()
+	used = cpuTime(func() { err = s.runPass(ctx, g, begin) })
 	if errors.Is(err, errIdle) {
 		if g.empty(s.deps.Now) {
 			s.publish()

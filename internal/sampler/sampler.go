@@ -295,8 +295,14 @@ func (s *Sampler) remove(g *group) {
 // take is the source's sink: it hands each record to the group that owns the
 // process.
 func (s *Sampler) take(records []heat.Record) {
-	start := threadTime()
+	used := cpuTime(func() { s.fold(records) })
+	s.cpu.add("fold", used)
+	s.budget.spend(time.Now(), used)
+}
+
+func (s *Sampler) fold(records []heat.Record) {
 	s.mu.RLock()
+	defer s.mu.RUnlock()
 	for i := 0; i < len(records); {
 		g := s.owner[records[i].TGID]
 		j := i + 1
@@ -308,10 +314,6 @@ func (s *Sampler) take(records []heat.Record) {
 		}
 		i = j
 	}
-	s.mu.RUnlock()
-	used := threadTime() - start
-	s.cpu.add("fold", used)
-	s.budget.spend(time.Now(), used)
 }
 
 func (s *Sampler) sameOwner(r, before *heat.Record, g *group) bool {
