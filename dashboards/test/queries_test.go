@@ -12,8 +12,8 @@ import (
 )
 
 // TestQueries asks a real Prometheus everything that dashboards, rules, alerts and
-// docs/METRICS.md ask. Each query parses, refers to nothing that the exporter does not have, and
-// returns data; those that cannot are in gaps.
+// docs/METRICS.md ask. Each query parses, refers to nothing that the exporter does
+// not have, and returns data; those that cannot are in gaps.
 func TestQueries(t *testing.T) {
 	l := newLab(t)
 	v := exporterVocabulary(t)

@@ -14,8 +14,8 @@ type Kind uint8
 //
 // A recording is what a sampler was told, in this order: Generations, or not, any
 // number of Group and Ungroup, then Discovered, for each look at the cgroup
-// tree; and Pass to Done for each pass. Records may come anywhere: before Pass they belong to the
-// time before it, after Pass to the pass.
+// tree; and Pass to Done for each pass. Records may come anywhere: before Pass they
+// belong to the time before it, after Pass to the pass.
 const (
 	// Group: the memcg Text with Inode is there.
 	Group Kind = iota + 1
