@@ -57,7 +57,7 @@ type harvest struct {
 	cookie     uint64
 	lostSeen   map[uint32]uint64
 	lostSum    uint64
-	missed     uint64 // calls, up to the last pass
+	missed     map[string]uint64 // calls, by program, up to the last pass
 }
 
 // A delivery is done once the sink has had the records.
@@ -70,7 +70,7 @@ func newHarvest(log *slog.Logger, sink func([]heat.Record)) harvest {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return harvest{log: log, sink: sink, done: make(chan struct{}), marks: make(chan uint64, 1), deliveries: make(chan delivery, 1), lostSeen: map[uint32]uint64{}}
+	return harvest{log: log, sink: sink, done: make(chan struct{}), marks: make(chan uint64, 1), deliveries: make(chan delivery, 1), lostSeen: map[uint32]uint64{}, missed: map[string]uint64{}}
 }
 
 // load loads the object and attaches the given tracing programs, leaving out
@@ -199,27 +199,35 @@ func (h *harvest) finish(ctx context.Context) error {
 // were, if that is known of all.
 func (h *harvest) newlyLost() (n uint64, by []int, err error) {
 	n, by, err = h.newlyDropped()
-	if missed := h.newlyMissed(); missed > 0 {
-		return n + missed, nil, err
+	missed, missedErr := newlyMissed(h.missed, h.coll.Programs)
+	if missed > 0 {
+		n, by = n+missed, nil
 	}
-	return n, by, err
+	return n, by, errors.Join(err, missedErr)
 }
 
-// newlyMissed returns how many calls since the last time the kernel did not show
-// us, because the program was running already on that CPU. It can be where a
+// newlyMissed returns how many calls, above those seen before, the kernel did not
+// show us, because the program was running already on that CPU. It can be where a
 // program may be interrupted by another thread: on a kernel that preempts itself,
 // if no page-table lock is held, or with PREEMPT_RT. Whose the call was about is
-// not known.
-func (h *harvest) newlyMissed() uint64 {
-	var sum uint64
-	for _, p := range h.coll.Programs {
-		if st, err := p.Stats(); err == nil {
-			sum += st.RecursionMisses
+// not known. On an error it has counted those programs that it could ask, and the
+// next call finds what the others missed.
+func newlyMissed[P interface {
+	Stats() (*ebpf.ProgramStats, error)
+}](seen map[string]uint64, programs map[string]P) (n uint64, err error) {
+	var errs []error
+	for name, p := range programs {
+		st, err := p.Stats()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read missed calls of %s: %w", name, err))
+			continue
 		}
+		if st.RecursionMisses > seen[name] {
+			n += st.RecursionMisses - seen[name]
+		}
+		seen[name] = st.RecursionMisses
 	}
-	n := sum - h.missed
-	h.missed = sum
-	return n
+	return n, errors.Join(errs...)
 }
 
 // newlyDropped asks whose records found the ring full since the last call. The sum
