@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -46,7 +47,7 @@ type harvest struct {
 	log     *slog.Logger
 	coll    *ebpf.Collection
 	links   []link.Link
-	reader  *ringbuf.Reader
+	reader  ring
 	sink    func([]heat.Record)
 	reasons map[uint32]string
 	done    chan struct{}
@@ -58,6 +59,15 @@ type harvest struct {
 	lostSeen   map[uint32]uint64
 	lostSum    uint64
 	missed     map[string]uint64 // calls, by program, up to the last pass
+	// undecodable is how many records since the last pass made no sense.
+	undecodable atomic.Uint64
+}
+
+// A ring is a *ringbuf.Reader, or a test's.
+type ring interface {
+	ReadInto(*ringbuf.Record) error
+	Flush() error
+	Close() error
 }
 
 // A delivery is done once the sink has had the records.
@@ -98,9 +108,11 @@ func (h *harvest) load(spec *ebpf.CollectionSpec, ringBytes uint32, programs []s
 		}
 		h.links = append(h.links, l)
 	}
-	if h.reader, err = ringbuf.NewReader(h.coll.Maps[mapRing]); err != nil {
+	reader, err := ringbuf.NewReader(h.coll.Maps[mapRing])
+	if err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
+	h.reader = reader
 	return nil
 }
 
@@ -199,11 +211,18 @@ func (h *harvest) finish(ctx context.Context) error {
 // were, if that is known of all.
 func (h *harvest) newlyLost() (n uint64, by []int, err error) {
 	n, by, err = h.newlyDropped()
-	missed, missedErr := newlyMissed(h.missed, h.coll.Programs)
-	if missed > 0 {
-		n, by = n+missed, nil
+	unknown, unknownErr := h.newlyUnknown()
+	if unknown > 0 {
+		n, by = n+unknown, nil
 	}
-	return n, by, errors.Join(err, missedErr)
+	return n, by, errors.Join(err, unknownErr)
+}
+
+// newlyUnknown returns how much was lost since the last call of which nobody knows
+// whose it was.
+func (h *harvest) newlyUnknown() (n uint64, err error) {
+	n, err = newlyMissed(h.missed, h.coll.Programs)
+	return n + h.undecodable.Swap(0), err
 }
 
 // newlyMissed returns how many calls, above those seen before, the kernel did not
@@ -281,6 +300,7 @@ func (h *harvest) read() {
 		}
 		cookie, err := decode(raw.RawSample, h.reasons, &batch[n])
 		if err != nil {
+			h.undecodable.Add(1)
 			h.log.Error("Undecodable harvest record", "err", err)
 			continue
 		}
