@@ -278,12 +278,30 @@ func (s *Sampler) identify(g *group, pids []int) []heat.Process {
 	return procs
 }
 
-// begin starts the pass in the tracker and tells the source whom to watch.
+// begin starts the pass in the tracker.
 func (s *Sampler) begin(g *group, procs []heat.Process, at time.Time) error {
+	refused, err := s.own(g, procs)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Failures[watchFailed] += uint64(refused)
+	for r, n := range g.tracker.Begin(at, procs, s.gone) {
+		g.stats.Resets[string(r)] += uint64(n)
+	}
+	return nil
+}
+
+// own gives a group these processes and no others, and tells the source whom to
+// watch. It returns how many of them the source cannot.
+func (s *Sampler) own(g *group, procs []heat.Process) (refused int, err error) {
+	s.watching.Lock()
+	defer s.watching.Unlock()
 	s.mu.Lock()
 	if s.groups[g.path] != g {
 		s.mu.Unlock()
-		return memcg.ErrGone
+		return 0, memcg.ErrGone
 	}
 	var add, remove []int
 	listed := make(map[int]bool, len(procs))
@@ -314,29 +332,23 @@ func (s *Sampler) begin(g *group, procs []heat.Process, at time.Time) error {
 		o.stats.Resets[string(heat.ResetMoved)]++
 		o.mu.Unlock()
 	}
-	refused, err := s.src.Watch(add, remove)
+	unwatched, err := s.src.Watch(add, remove)
 	if err != nil {
-		refused = add
+		unwatched = add
 	}
-	if len(refused) > 0 {
+	if len(unwatched) > 0 {
 		// What is not watched gets no record of its walk, and so reads
 		// unobserved until another pass has better luck.
 		s.mu.Lock()
-		for _, tgid := range refused {
+		for _, tgid := range unwatched {
 			if s.owner[tgid] == g {
 				delete(s.owner, tgid)
 			}
 		}
 		s.mu.Unlock()
-		s.deps.Log.Debug("Watching processes", "memcg", g.path, "refused", len(refused), "err", err)
+		s.deps.Log.Debug("Watching processes", "memcg", g.path, "refused", len(unwatched), "err", err)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.stats.Failures[watchFailed] += uint64(len(refused))
-	for r, n := range g.tracker.Begin(at, procs, s.gone) {
-		g.stats.Resets[string(r)] += uint64(n)
-	}
-	return nil
+	return len(unwatched), nil
 }
 
 // gone tells whether a process has exited.

@@ -79,7 +79,9 @@ type Sampler struct {
 	generations    atomic.Pointer[map[string][]heat.NodeGenerations]
 	generationsDue time.Time
 
-	publishing sync.Mutex // comes before mu
+	// Each comes before mu. Watching is held from a change of owner until the source
+	// knows of it: else who takes a process over may lose it to who let it go.
+	publishing, watching sync.Mutex
 
 	mu      sync.RWMutex // guards owner, groups and their being published
 	owner   map[int]*group
@@ -272,6 +274,8 @@ func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, cfg *config.Config,
 
 // remove forgets a group whose cgroup is gone, or is not in the config any more.
 func (s *Sampler) remove(g *group) {
+	s.watching.Lock()
+	defer s.watching.Unlock()
 	s.mu.Lock()
 	var tgids []int
 	if s.groups[g.path] == g {

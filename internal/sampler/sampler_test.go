@@ -34,7 +34,9 @@ type machine struct {
 	walkers []string
 	refuse  map[int]bool
 	// onAge runs inside a pass, before it says what it found.
-	onAge           func(path string)
+	onAge func(path string)
+	// onWatch runs as the source is told whom to watch, before it does as told.
+	onWatch         func(add, remove []int)
 	ageErr          error
 	out             source.Outcome
 	ages            []string
@@ -129,6 +131,9 @@ func (m *machine) Start(sink source.Sink) error {
 }
 
 func (m *machine) Watch(add, remove []int) (refused []int, err error) {
+	if m.onWatch != nil {
+		m.onWatch(add, remove)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, pid := range remove {
@@ -458,6 +463,45 @@ func TestMovedProcess(t *testing.T) {
 	}
 	if g := group1(t, s, "/a"); g.TrackedProcesses != 0 || g.Passes.Resets["moved"] != 1 {
 		t.Errorf("%d processes tracked where it was, resets %v", g.TrackedProcesses, g.Passes.Resets)
+	}
+}
+
+// TestProcessOfARemovedMemcgIsTakenOver lets a pass of one memcg take over a process
+// while another one, which is removed, lets it go: it has to be watched then.
+func TestProcessOfARemovedMemcgIsTakenOver(t *testing.T) {
+	m := newMachine()
+	p := m.add(1, "/a", 100, 10)
+	m.add(2, "/b", 100, 10)
+	s := started(t, m, entries("/a", "/b"))
+	pass(t, s, "/a", 1)
+	pass(t, s, "/b", 1)
+	p.cgroup = "/b"
+	delete(m.cgroups, "/a")
+	over, aged := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	m.onAge = func(string) { close(aged) }
+	m.onWatch = func(_, remove []int) {
+		if !slices.Contains(remove, 1) {
+			return
+		}
+		once.Do(func() {
+			go func() {
+				defer close(over)
+				if _, err := s.Pass(t.Context(), "/b"); err != nil {
+					t.Error(err)
+				}
+			}()
+			// The pass gets past its beginning, or must wait for us: then so be it.
+			select {
+			case <-aged:
+			case <-time.After(100 * time.Millisecond):
+			}
+		})
+	}
+	discover(t, s)
+	<-over
+	if s.owner[1] != s.groups["/b"] || !m.watched[1] {
+		t.Errorf("taken over: %v, watched: %v", s.owner[1] == s.groups["/b"], m.watched[1])
 	}
 }
 
