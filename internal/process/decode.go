@@ -214,7 +214,7 @@ func (d *decoder) addUnscanned(typ heat.Type) {
 			return
 		}
 	}
-	d.res.Unscanned = append(list, heat.UnscannedPages{Node: nodeUnknown, Type: typ, Mapping: d.vma.Start, Pages: 1})
+	d.res.Unscanned = append(d.res.Unscanned, heat.UnscannedPages{Node: nodeUnknown, Type: typ, Mapping: d.vma.Start, Pages: 1})
 }
 
 // partOf returns the index of the part of region, which is the last one, that

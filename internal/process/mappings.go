@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,28 +58,19 @@ func (m *Mapping) ShowsVCPU() bool { return strings.HasPrefix(m.Name, "anon_inod
 // goroutines at once.
 type MappingReader struct {
 	fs   FS
-	node int16 // the only one that has memory, -1 if there are several
 	buf  []byte
 	maps []Mapping
 }
 
-// NewMappingReader returns a MappingReader of the processes in fs on a machine
-// whose memory is on nodes.
-func NewMappingReader(fs FS, nodes []int) *MappingReader {
-	r := &MappingReader{fs: fs, node: nodeUnknown}
-	if len(nodes) == 1 {
-		r.node = int16(nodes[0])
-	}
-	return r
-}
+// NewMappingReader returns a MappingReader of the processes in fs.
+func NewMappingReader(fs FS) *MappingReader { return &MappingReader{fs: fs} }
 
 // Read returns the mappings of a process in address order, none overlapping
 // another. They are valid until the next call. It walks all page tables, at
 // about 10 ms per resident GiB, while the process may run and map and unmap.
 //
 // FileType is found from the file system, through /proc/PID/map_files, or else
-// from the name; a file of an overlay on a tmpfs is File. Node is known where one
-// node has all the machine's memory; else see Locate.
+// from the name; a file of an overlay on a tmpfs is File. Node is -1 until Locate.
 //
 // The errors are ErrGone and ErrNoMemory, no permission (os.ErrPermission) to
 // trace the process, or that smaps could not be read or understood.
@@ -97,7 +89,7 @@ func (r *MappingReader) Read(pid int) ([]Mapping, error) {
 		}
 		findFileTypes(dir, r.maps)
 		for i := range r.maps {
-			r.maps[i].Node = r.node
+			r.maps[i].Node = nodeUnknown
 		}
 		return nil
 	})
@@ -130,9 +122,12 @@ func (r *MappingReader) ClearRefs(pid int) error {
 
 // Locate finds the node of each mapping, where it has one only, in numa_maps.
 // That walks the page tables once more, but nothing is read where one node has
-// all the machine's memory.
-func (r *MappingReader) Locate(pid int, maps []Mapping) error {
-	if r.node != nodeUnknown {
+// all the machine's memory: nodes has a bit for each that has any.
+func (r *MappingReader) Locate(pid int, maps []Mapping, nodes uint64) error {
+	if bits.OnesCount64(nodes) == 1 {
+		for i := range maps {
+			maps[i].Node = int16(bits.TrailingZeros64(nodes))
+		}
 		return nil
 	}
 	return r.fs.withMemory(pid, func(dir string) error {

@@ -36,7 +36,7 @@ func TestReadMappings(t *testing.T) {
 		smapsEntry(64, 1024, "rw-s", "00:0f", 3, "/dev/hugepages/x", "rd wr sh ht ", "Rss 0", "Shared_Hugetlb 2048", "Private_Hugetlb 1024")+
 		smapsEntry(2048, 2052, "rw-s", "00:01", 4, "/memfd:m (deleted)", "rd wr sh ", "Rss 16", "Referenced 0")+
 		smapsEntry(4096, 4099, "rw-s", "00:0e", 5, "anon_inode:kvm-vcpu:0", "rd wr sh ", "Rss 12"))
-	r := NewMappingReader(NewFS(f.proc), []int{0})
+	r := NewMappingReader(NewFS(f.proc))
 	got, err := r.Read(7)
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +50,7 @@ func TestReadMappings(t *testing.T) {
 		{VMA: VMA{Name: "anon_inode:kvm-vcpu:0"}, Rss: 12 * kb},
 	}
 	for i := range want {
+		want[i].Node = -1
 		if want[i].FileType == 0 {
 			want[i].FileType = heat.File
 		}
@@ -62,8 +63,13 @@ func TestReadMappings(t *testing.T) {
 			t.Errorf("%s: vcpu %v, plain anonymous %v", got[i].Name, got[i].ShowsVCPU(), got[i].PlainAnon())
 		}
 	}
-	if err := r.Locate(7, got); err != nil {
+	if err := r.Locate(7, got, 1<<3); err != nil {
 		t.Errorf("where there is one node, numa_maps is not needed: %v", err)
+	}
+	for i := range got {
+		if got[i].Node != 3 {
+			t.Errorf("%s is on node %d, want the only one, 3", got[i].Name, got[i].Node)
+		}
 	}
 }
 
@@ -102,7 +108,7 @@ func TestParseMappingsErrors(t *testing.T) {
 
 func TestMappingReaderErrors(t *testing.T) {
 	f := newFixture(t, "vm-1node")
-	r := NewMappingReader(NewFS(f.proc), []int{0, 1})
+	r := NewMappingReader(NewFS(f.proc))
 	if _, err := r.Read(7); !errors.Is(err, ErrGone) {
 		t.Errorf("no process: %v", err)
 	}
@@ -120,7 +126,7 @@ func TestMappingReaderErrors(t *testing.T) {
 		t.Errorf("nonsense: %v", err)
 	}
 	f.file("9/numa_maps", "nonsense\n")
-	if err := r.Locate(9, nil); err == nil || !strings.Contains(err.Error(), "numa_maps") {
+	if err := r.Locate(9, nil, 3); err == nil || !strings.Contains(err.Error(), "numa_maps") {
 		t.Errorf("nonsense: %v", err)
 	}
 }
@@ -140,12 +146,12 @@ func TestLocate(t *testing.T) {
 00040000 default
 00060000 default file=/N9 mapped=2 Nx=1 N=3 N1=2
 `)
-	r := NewMappingReader(NewFS(f.proc), []int{0, 1})
+	r := NewMappingReader(NewFS(f.proc))
 	maps, err := r.Read(7)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Locate(7, maps); err != nil {
+	if err := r.Locate(7, maps, 3); err != nil {
 		t.Fatal(err)
 	}
 	var got []int16
@@ -162,7 +168,7 @@ func TestClearRefsWrites1(t *testing.T) {
 	f := newFixture(t, "vm-1node")
 	f.process("7", "")
 	f.file("7/clear_refs", "")
-	if err := NewMappingReader(NewFS(f.proc), []int{0}).ClearRefs(7); err != nil {
+	if err := NewMappingReader(NewFS(f.proc)).ClearRefs(7); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(filepath.Join(f.proc, "7/clear_refs"))

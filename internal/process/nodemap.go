@@ -64,9 +64,6 @@ func LoadNodeMap(procRoot, sysRoot string) (*NodeMap, error) {
 	return m, nil
 }
 
-// Nodes returns the nodes that have memory, ascending.
-func (m *NodeMap) Nodes() []int { return slices.Clone(m.nodes) }
-
 // Node returns the node of a page frame, -1 if it is ambiguous. It returns
 // false for a frame in no node's span, which is not memory.
 func (m *NodeMap) Node(pfn uint64) (node int, ok bool) {

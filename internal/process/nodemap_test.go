@@ -97,7 +97,7 @@ func TestNodeMap(t *testing.T) {
 			if diff := cmp.Diff(test.wantSpans, m.spans, cmp.AllowUnexported(nodeSpan{})); diff != "" {
 				t.Errorf("spans (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(test.wantNodes, m.Nodes()); diff != "" {
+			if diff := cmp.Diff(test.wantNodes, m.nodes); diff != "" {
 				t.Errorf("nodes (-want +got):\n%s", diff)
 			}
 			checkNodeMap(t, m)
@@ -166,7 +166,7 @@ func TestNodeMapOfThisMachine(t *testing.T) {
 	if err != nil || len(dirs) == 0 {
 		t.Skipf("NOT TESTED: no nodes in /sys: %v", err)
 	}
-	if got := len(m.Nodes()); got == 0 || got > len(dirs) {
+	if got := len(m.nodes); got == 0 || got > len(dirs) {
 		t.Errorf("%d nodes have memory, of %d", got, len(dirs))
 	}
 }

@@ -20,21 +20,20 @@ const passTries = 3
 
 // Hooks is the source for kernels with our patches.
 type Hooks struct {
-	opts  bpf.HooksOptions
-	nodes uint64
-	ids   idCache
-	bpf   *bpf.Hooks
-	idle  pageIdle
+	opts    bpf.HooksOptions
+	sysRoot string
+	ids     idCache
+	bpf     *bpf.Hooks
+	idle    pageIdle
 }
 
 // NewHooks returns a source that is not attached yet. lruGen is debugfs'
-// lru_gen file, where the kernel tells its memcg ids; nodes has a bit for each
-// NUMA node that has memory.
-func NewHooks(opts bpf.HooksOptions, lruGen string, nodes uint64) *Hooks {
+// lru_gen file, where the kernel tells its memcg ids; sysRoot is "/sys".
+func NewHooks(opts bpf.HooksOptions, lruGen, sysRoot string) *Hooks {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Hooks{opts: opts, nodes: nodes, ids: idCache{file: lruGen, ids: map[string]cachedID{}}}
+	return &Hooks{opts: opts, sysRoot: sysRoot, ids: idCache{file: lruGen, ids: map[string]cachedID{}}}
 }
 
 // Info implements Source.
@@ -63,7 +62,7 @@ func (h *Hooks) MemoryBytes() uint64 {
 }
 
 // OtherWalkers implements Blind.
-func (h *Hooks) OtherWalkers() []string { return otherWalkers("/sys") }
+func (h *Hooks) OtherWalkers() []string { return otherWalkers(h.sysRoot) }
 
 // Close implements Source.
 func (h *Hooks) Close() error {
@@ -76,11 +75,16 @@ func (h *Hooks) Close() error {
 // Age implements Source. Where somebody used page_idle/bitmap since the pass before
 // began, nothing can be said of what this one did not find young.
 func (h *Hooks) Age(ctx context.Context, req Request) (Outcome, error) {
+	nodes, err := nodesWithMemory(h.sysRoot)
+	if err != nil {
+		return Outcome{}, failure(err)
+	}
 	begun, active, err := h.bpf.PageIdle()
 	if err != nil {
-		return Outcome{Nodes: h.nodes}, failure(err)
+		return Outcome{Nodes: nodes}, failure(err)
 	}
 	out, ageErr := h.age(ctx, req)
+	out.Nodes = nodes
 	now, _, err := h.bpf.PageIdle()
 	if err == nil {
 		err = h.bpf.Deliver(ctx, h.idle.pass(req.Processes, begun, active, now))
@@ -93,8 +97,7 @@ func (h *Hooks) Age(ctx context.Context, req Request) (Outcome, error) {
 
 // age runs one pass. One that fails for want of luck is tried again at once: what
 // the first try harvested counts for the same pass.
-func (h *Hooks) age(ctx context.Context, req Request) (Outcome, error) {
-	out := Outcome{Nodes: h.nodes}
+func (h *Hooks) age(ctx context.Context, req Request) (out Outcome, _ error) {
 	for try := 1; ; try++ {
 		id, err := h.ids.lookup(req.Path, req.Inode)
 		if err != nil {

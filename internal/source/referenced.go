@@ -48,14 +48,14 @@ type observed struct {
 }
 
 // NewReferenced returns a source that reads procRoot and sysRoot ("/proc",
-// "/sys"). Nodes are those that have memory.
-func NewReferenced(procRoot, sysRoot string, nodes []int) *Referenced {
+// "/sys").
+func NewReferenced(procRoot, sysRoot string) *Referenced {
 	fs := process.NewFS(procRoot)
 	return &Referenced{
 		fs:         fs,
 		sysRoot:    sysRoot,
 		reclaim:    newReclaim(procRoot, sysRoot),
-		readers:    sync.Pool{New: func() any { return process.NewMappingReader(fs, nodes) }},
+		readers:    sync.Pool{New: func() any { return process.NewMappingReader(fs) }},
 		sameMemory: kcmpVM,
 		procs:      map[int]*observed{},
 		images:     map[uint64]map[int]bool{},
@@ -63,11 +63,7 @@ func NewReferenced(procRoot, sysRoot string, nodes []int) *Referenced {
 }
 
 func openReferenced(*slog.Logger) (Source, error) {
-	nodes, err := process.LoadNodeMap("/proc", "/sys")
-	if err != nil {
-		return nil, err
-	}
-	return NewReferenced("/proc", "/sys", nodes.Nodes()), nil
+	return NewReferenced("/proc", "/sys"), nil
 }
 
 // Info implements Source.
@@ -136,6 +132,10 @@ func (r *Referenced) Observe(p heat.Process, s *heat.Selection) (*heat.MappingWi
 func (r *Referenced) observe(reader *process.MappingReader, o *observed, s *heat.Selection, shares bool) (*heat.MappingWindow, error) {
 	tgid := o.id.TGID
 	walkers := len(otherWalkers(r.sysRoot)) > 0
+	nodes, err := nodesWithMemory(r.sysRoot)
+	if err != nil {
+		return nil, err
+	}
 	maps, err := reader.Read(tgid)
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (r *Referenced) observe(reader *process.MappingReader, o *observed, s *heat
 			return nil, err
 		}
 	}
-	if err := reader.Locate(tgid, maps); err != nil {
+	if err := reader.Locate(tgid, maps, nodes); err != nil {
 		return nil, err
 	}
 	j := judge{

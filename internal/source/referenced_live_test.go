@@ -176,10 +176,13 @@ func TestQuarterIsHot(t *testing.T) {
 				f.Close()
 			}
 			w := startToucher(t, tc.kind, size)
-			reader := process.NewMappingReader(process.NewFS("/proc"), []int{0})
+			reader := process.NewMappingReader(process.NewFS("/proc"))
 			rec := newReclaim("/proc", "/sys")
 			look := func() []process.Mapping {
 				all, err := reader.Read(w.pid)
+				if err == nil {
+					err = reader.Locate(w.pid, all, 1)
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -233,11 +236,7 @@ func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 func TestObserveAProcess(t *testing.T) {
 	w := startToucher(t, "anon", area(t, 1<<30))
 	size := uint64(area(t, 1<<30))
-	nodes, err := process.LoadNodeMap("/proc", "/sys")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := NewReferenced("/proc", "/sys", nodes.Nodes())
+	r := NewReferenced("/proc", "/sys")
 	fs := process.NewFS("/proc")
 	p, err := fs.Identify(w.pid)
 	if err != nil {
@@ -289,16 +288,12 @@ func TestObserveAProcess(t *testing.T) {
 // all that it has.
 func TestObserveASelection(t *testing.T) {
 	w := startToucher(t, "anon", area(t, 64<<20))
-	nodes, err := process.LoadNodeMap("/proc", "/sys")
-	if err != nil {
-		t.Fatal(err)
-	}
 	fs := process.NewFS("/proc")
 	p, err := fs.Identify(w.pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	win, err := NewReferenced("/proc", "/sys", nodes.Nodes()).Observe(p, &heat.Selection{Names: []string{"/*"}})
+	win, err := NewReferenced("/proc", "/sys").Observe(p, &heat.Selection{Names: []string{"/*"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,12 +3,12 @@ package source
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"path/filepath"
 
 	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/preflight"
-	"mglru_exporter/internal/process"
 )
 
 func preflightReferenced() []preflight.Requirement { return referencedRequirements("/proc", "/sys") }
@@ -80,20 +80,19 @@ func memcgRequirement(procRoot string) preflight.Requirement {
 // nodesRequirement asks for a way to tell the nodes of mappings.
 func nodesRequirement(procRoot, sysRoot string) preflight.Requirement {
 	r := preflight.Requirement{Name: "NUMA nodes of mappings"}
-	m, err := process.LoadNodeMap(procRoot, sysRoot)
+	nodes, err := nodesWithMemory(sysRoot)
 	if err != nil {
 		r.Detail = err.Error()
-		r.Repair = "mount -t proc proc /proc"
+		r.Repair = "mount -t sysfs sysfs /sys"
 		return r
 	}
-	nodes := m.Nodes()
-	if len(nodes) == 1 {
-		r.Met, r.Detail = true, fmt.Sprintf("node %d has all memory", nodes[0])
+	if bits.OnesCount64(nodes) == 1 {
+		r.Met, r.Detail = true, fmt.Sprintf("node %d has all memory", bits.TrailingZeros64(nodes))
 		return r
 	}
 	r = openRequirement(r.Name, filepath.Join(procRoot, "self/numa_maps"), os.O_RDONLY)
 	if r.Met {
-		r.Detail = fmt.Sprintf("by numa_maps, for mappings that are on one of %d nodes; what is spread is on node \"unknown\"", len(nodes))
+		r.Detail = fmt.Sprintf("by numa_maps, for mappings that are on one of %d nodes; what is spread is on node \"unknown\"", bits.OnesCount64(nodes))
 	} else {
 		r.Repair = "boot a kernel with CONFIG_NUMA=y and CONFIG_PROC_PAGE_MONITOR=y"
 	}

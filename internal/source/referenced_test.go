@@ -385,21 +385,32 @@ func TestReclaimLost(t *testing.T) {
 	}
 }
 
-// A fakeProc is a /proc of our own, of processes with one mapping each.
+// A fakeProc is a /proc of our own, of processes with one mapping each, and the
+// /sys beside it.
 type fakeProc struct {
-	t   *testing.T
-	dir string
+	t        *testing.T
+	dir, sys string
 }
 
 func newFakeProc(t *testing.T) *fakeProc {
-	f := &fakeProc{t, t.TempDir()}
+	f := &fakeProc{t, t.TempDir(), t.TempDir()}
 	f.write("vmstat", "pgscan_anon 0\npgscan_file 0\n")
 	return f
 }
 
+// nodes says which nodes have memory.
+func (f *fakeProc) nodes(list string) {
+	f.t.Helper()
+	f.writeTo(filepath.Join(f.sys, "devices/system/node/has_memory"), list)
+}
+
 func (f *fakeProc) write(name, text string) {
 	f.t.Helper()
-	path := filepath.Join(f.dir, name)
+	f.writeTo(filepath.Join(f.dir, name), text)
+}
+
+func (f *fakeProc) writeTo(path, text string) {
+	f.t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		f.t.Fatal(err)
 	}
@@ -421,7 +432,7 @@ func (f *fakeProc) cleared(tgid int) bool {
 }
 
 func (f *fakeProc) source() *Referenced {
-	r := NewReferenced(f.dir, f.t.TempDir(), []int{0})
+	r := NewReferenced(f.dir, f.sys)
 	r.sameMemory = func(int, int) (bool, error) { return false, nil }
 	return r
 }
@@ -480,6 +491,33 @@ func TestObserve(t *testing.T) {
 	}
 	if len(r.procs) != 0 || len(r.images) != 0 {
 		t.Errorf("a process that is gone is still known")
+	}
+}
+
+// TestNodesThatComeOnline: once there is a second node, the first one has not all
+// memory any more.
+func TestNodesThatComeOnline(t *testing.T) {
+	f := newFakeProc(t)
+	r := f.source()
+	expect := func(want int) {
+		t.Helper()
+		f.process(7, 100, 0)
+		f.write("7/numa_maps", "00010000 default anon=25 N1=25 kernelpagesize_kB=4\n")
+		w, err := r.Observe(proc(7, 1), &heat.Selection{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(w.Areas) != 1 || w.Areas[0].Node != want {
+			t.Errorf("areas are %+v, want one on node %d", w.Areas, want)
+		}
+	}
+	f.nodes("0\n")
+	expect(0)
+	f.nodes("0-1\n")
+	expect(1)
+	f.nodes("junk\n")
+	if _, err := r.Observe(proc(7, 1), &heat.Selection{}); err == nil || !strings.Contains(err.Error(), "has_memory") {
+		t.Errorf("a list of nodes that is none: %v", err)
 	}
 }
 
@@ -553,7 +591,7 @@ func TestWithoutKcmpAForkWaitsForAPass(t *testing.T) {
 func TestReferencedRequirements(t *testing.T) {
 	f := newFakeProc(t)
 	met := func() (out []bool) {
-		for _, r := range referencedRequirements(f.dir, t.TempDir()) {
+		for _, r := range referencedRequirements(f.dir, f.sys) {
 			out = append(out, r.Met)
 			if !r.Met && (r.Repair == "" || r.Detail == "") || r.Met && (r.Repair != "" || r.Detail == "") {
 				t.Errorf("requirement %+v", r)
@@ -561,8 +599,8 @@ func TestReferencedRequirements(t *testing.T) {
 		}
 		return out
 	}
+	f.nodes("")
 	if diff := cmp.Diff([]bool{false, false, false, true, false, false}, met()); diff != "" {
-
 		t.Errorf("nothing is there (-want +got):\n%s", diff)
 	}
 	f.write("self/clear_refs", "")
@@ -571,20 +609,20 @@ func TestReferencedRequirements(t *testing.T) {
 	f.write("7/smaps", "")
 	f.write("7/clear_refs", "")
 	f.write("self/mountinfo", fmt.Sprintf("35 31 0:32 / %s rw,relatime - cgroup cgroup rw,memory\n", f.dir))
-	f.write("zoneinfo", "Node 0, zone   Normal\n        spanned  100\n        present  100\n  start_pfn:           1\n")
+	f.nodes("0\n")
 	if diff := cmp.Diff([]bool{true, true, true, true, true, true}, met()); diff != "" {
 		t.Errorf("all is there (-want +got):\n%s", diff)
 	}
 	f.write("vmstat", "nr_free_pages 1\n")
-	if r := reclaimRequirement(f.dir, t.TempDir()); r.Met || !strings.Contains(r.Repair, "CONFIG_VM_EVENT_COUNTERS") {
+	if r := reclaimRequirement(f.dir, f.sys); r.Met || !strings.Contains(r.Repair, "CONFIG_VM_EVENT_COUNTERS") {
 		t.Errorf("without counters of reclaim: %+v", r)
 	}
-	f.write("zoneinfo", "Node 0, zone   Normal\n        spanned  100\n        present  100\n  start_pfn:           1\nNode 1, zone   Normal\n        spanned  100\n        present  100\n  start_pfn:           200\n")
-	if r := nodesRequirement(f.dir, t.TempDir()); r.Met {
+	f.nodes("0-1\n")
+	if r := nodesRequirement(f.dir, f.sys); r.Met {
 		t.Errorf("two nodes and no numa_maps: %+v", r)
 	}
 	f.write("self/numa_maps", "")
-	if r := nodesRequirement(f.dir, t.TempDir()); !r.Met {
+	if r := nodesRequirement(f.dir, f.sys); !r.Met {
 		t.Errorf("two nodes and numa_maps: %+v", r)
 	}
 }

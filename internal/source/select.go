@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -14,11 +15,8 @@ import (
 	"mglru_exporter/internal/preflight"
 )
 
-// Paths that sources read. A test may have others.
-const (
-	lruGenPath    = "/sys/kernel/debug/lru_gen"
-	hasMemoryPath = "/sys/devices/system/node/has_memory"
-)
+// lruGenPath is debugfs' file of generations. A test may have another.
+const lruGenPath = "/sys/kernel/debug/lru_gen"
 
 // Auto is the name that stands for the first source whose preflight passes.
 const Auto = "auto"
@@ -77,11 +75,10 @@ func Open(name string, log *slog.Logger) (Source, error) {
 }
 
 func openHooks(log *slog.Logger) (Source, error) {
-	nodes, err := nodesWithMemory(hasMemoryPath)
-	if err != nil {
+	if _, err := nodesWithMemory("/sys"); err != nil {
 		return nil, err
 	}
-	return NewHooks(bpf.HooksOptions{Log: log}, lruGenPath, nodes), nil
+	return NewHooks(bpf.HooksOptions{Log: log}, lruGenPath, "/sys"), nil
 }
 
 func preflightHooks() []preflight.Requirement {
@@ -144,9 +141,11 @@ func pagemapHasPFN(f *os.File, page []byte) (bool, error) {
 	return false, nil
 }
 
-// nodesWithMemory reads a node list like "0-1,3" into a mask. A kernel without
-// CONFIG_NUMA has no such file, and one node.
-func nodesWithMemory(path string) (uint64, error) {
+// nodesWithMemory returns a bit for each NUMA node that has memory at the moment:
+// nodes come and go with memory that is plugged in or out. A kernel without
+// CONFIG_NUMA has no list of them, and one node.
+func nodesWithMemory(sysRoot string) (uint64, error) {
+	path := filepath.Join(sysRoot, "devices/system/node/has_memory")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return 1, nil
@@ -161,6 +160,7 @@ func nodesWithMemory(path string) (uint64, error) {
 	return mask, nil
 }
 
+// parseNodes parses a node list like "0-1,3" into a mask.
 func parseNodes(list string) (mask uint64, err error) {
 	for part := range strings.SplitSeq(list, ",") {
 		from, to, ranged := strings.Cut(part, "-")

@@ -29,20 +29,20 @@ import (
 // it takes a program at _raw_spin_trylock(), which the allocator calls for each
 // page, or 0.1 to 0.4 s a pass to attach and detach one.
 type Stock struct {
-	opts   bpf.StockOptions
-	nodes  uint64
-	gens   *genCache
-	proofs proofs
-	bpf    *bpf.Stock
+	opts    bpf.StockOptions
+	sysRoot string
+	gens    *genCache
+	proofs  proofs
+	bpf     *bpf.Stock
 }
 
 // NewStock returns a source that is not attached yet. The processes are those in
-// procs; lruGen and nodes are as for NewHooks.
-func NewStock(opts bpf.StockOptions, procs process.FS, lruGen string, nodes uint64) *Stock {
+// procs; lruGen and sysRoot are as for NewHooks.
+func NewStock(opts bpf.StockOptions, procs process.FS, lruGen, sysRoot string) *Stock {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Stock{opts: opts, nodes: nodes, gens: newGenCache(lruGen), proofs: newProofs(process.NewChargeReader(procs), opts.Log)}
+	return &Stock{opts: opts, sysRoot: sysRoot, gens: newGenCache(lruGen), proofs: newProofs(process.NewChargeReader(procs), opts.Log)}
 }
 
 // Info implements Source.
@@ -83,7 +83,11 @@ func (s *Stock) Close() error {
 
 // Age implements Source.
 func (s *Stock) Age(ctx context.Context, req Request) (Outcome, error) {
-	out := Outcome{Nodes: s.nodes}
+	nodes, err := nodesWithMemory(s.sysRoot)
+	if err != nil {
+		return Outcome{}, failure(err)
+	}
+	out := Outcome{Nodes: nodes}
 	if err := bpf.StockEnabled(); err != nil {
 		return out, &Failure{Reason: ReasonDisabled, Err: err}
 	}
@@ -93,7 +97,7 @@ func (s *Stock) Age(ctx context.Context, req Request) (Outcome, error) {
 		tgids[i] = req.Processes[i].TGID
 	}
 	pass, err := s.bpf.Age(ctx, func(walked func() uint64) error {
-		return s.age(ctx, req, walked)
+		return s.age(ctx, req, nodes, walked)
 	}, tgids)
 	out.Lost, out.LostBy, out.CPU = pass.Lost, pass.LostBy, pass.CPU
 	if derr := s.bpf.Deliver(ctx, s.proofs.end(ctx, req)); derr != nil {
@@ -108,14 +112,14 @@ func (s *Stock) Age(ctx context.Context, req Request) (Outcome, error) {
 	return out, failure(err)
 }
 
-// age ages each node in turn.
-func (s *Stock) age(ctx context.Context, req Request, walked func() uint64) error {
+// age ages each node of the mask in turn.
+func (s *Stock) age(ctx context.Context, req Request, nodes uint64, walked func() uint64) error {
 	w, err := openWriter(s.gens.file)
 	if err != nil {
 		return &Failure{Reason: ReasonKernel, Err: err}
 	}
 	defer w.close()
-	for left := s.nodes; left != 0; left &= left - 1 {
+	for left := nodes; left != 0; left &= left - 1 {
 		if err := s.ageNode(ctx, w, req, bits.TrailingZeros64(left), walked); err != nil {
 			return err
 		}

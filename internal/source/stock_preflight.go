@@ -11,11 +11,10 @@ import (
 )
 
 func openStock(log *slog.Logger) (Source, error) {
-	nodes, err := nodesWithMemory(hasMemoryPath)
-	if err != nil {
+	if _, err := nodesWithMemory("/sys"); err != nil {
 		return nil, err
 	}
-	return NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc"), lruGenPath, nodes), nil
+	return NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc"), lruGenPath, "/sys"), nil
 }
 
 func preflightStock() []preflight.Requirement {

@@ -22,11 +22,7 @@ import (
 	"mglru_exporter/internal/source"
 )
 
-const (
-	lruGen = "/sys/kernel/debug/lru_gen"
-	// bothNodes is the guest's node mask.
-	bothNodes = 3
-)
+const lruGen = "/sys/kernel/debug/lru_gen"
 
 // A rig is the exporter's spine, stepped pass by pass by a test.
 type rig struct {
@@ -123,10 +119,10 @@ func sourceName() string { return cmp.Or(os.Getenv("MGLRU_SOURCE"), "hooks") }
 // options what it knows.
 func newSource(opts bpf.HooksOptions, log *slog.Logger) source.Source {
 	if sourceName() == "stock" {
-		return source.NewStock(bpf.StockOptions{RingBytes: opts.RingBytes, Log: log}, process.NewFS("/proc"), lruGen, bothNodes)
+		return source.NewStock(bpf.StockOptions{RingBytes: opts.RingBytes, Log: log}, process.NewFS("/proc"), lruGen, "/sys")
 	}
 	opts.Log = log
-	return source.NewHooks(opts, lruGen, bothNodes)
+	return source.NewHooks(opts, lruGen, "/sys")
 }
 
 func testLog(t testing.TB) *slog.Logger {

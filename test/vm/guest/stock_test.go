@@ -30,8 +30,8 @@ func TestHooksAndStockAgree(t *testing.T) {
 		w.Map(t, a)
 	}
 	log := testLog(t)
-	hooks := newRigOf(t, source.NewHooks(bpf.HooksOptions{Log: log}, lruGen, bothNodes), "", memcg)
-	stock := newRigOf(t, source.NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc"), lruGen, bothNodes), "", memcg)
+	hooks := newRigOf(t, source.NewHooks(bpf.HooksOptions{Log: log}, lruGen, "/sys"), "", memcg)
+	stock := newRigOf(t, source.NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc"), lruGen, "/sys"), "", memcg)
 	rigs := []*rig{hooks, stock}
 	for _, r := range rigs {
 		r.mustPass(t, memcg)
