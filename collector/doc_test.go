@@ -83,7 +83,7 @@ var notes = map[string]note{
 		`sum by (memcg) (mglru_heat_ratio * mglru_resident_bytes) / sum by (memcg) (mglru_resident_bytes)`,
 	},
 	"mglru_mapping_never_accessed_bytes": {
-		"Memory that nobody has used since we watch: allocations that could perhaps go altogether.", "bytes",
+		"Memory that nobody has used since we began watching: allocations that could perhaps go altogether.", "bytes",
 		"What was accessed before the exporter began is never accessed to it: let it run through a whole business cycle. " + shareTrap,
 		`topk(10, sum by (comm, mapping) (mglru_mapping_never_accessed_bytes))`,
 	},
@@ -143,8 +143,8 @@ var notes = map[string]note{
 		`rate(mglru_records_total[10m])`,
 	},
 	"mglru_records_lost_total": {
-		"What the kernel side wanted to report and had no room for.", "records",
-		"More than none at all means that memory reads unobserved.",
+		"What the kernel side had no room to report.", "records",
+		"Any increase means that memory reads unobserved.",
 		`increase(mglru_records_lost_total[1h]) > 0`,
 	},
 	"mglru_skipped_walks_total": {
@@ -153,7 +153,7 @@ var notes = map[string]note{
 		`sum by (reason) (rate(mglru_skipped_walks_total[10m]))`,
 	},
 	"mglru_process_resets_total": {
-		"Processes whose history began anew, and why.", "processes",
+		"Processes whose history started over, and why.", "processes",
 		"A process that lives for less than a window never shows any heat.",
 		`sum by (reason) (rate(mglru_process_resets_total[10m]))`,
 	},
@@ -213,7 +213,7 @@ var notes = map[string]note{
 		`rate(mglru_memcgs_removed_total[1h])`,
 	},
 	"mglru_series_dropped_total": {
-		"Series that `limits.max_series` kept from you.", "series, counted anew for each snapshot that is scraped",
+		"Series that `limits.max_series` kept from you.", "series, counted again for each snapshot that is scraped",
 		"A rise means that whole processes are missing, the smallest first.",
 		`increase(mglru_series_dropped_total[1h]) > 0`,
 	},
@@ -242,7 +242,7 @@ func TestDocumentation(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`# Metrics
 
-<!-- Made of the metrics' descriptors by "go test ./collector -update": change those, or collector/doc_test.go. -->
+<!-- Generated from the metrics' descriptors by "go test ./collector -update": change those, or collector/doc_test.go. -->
 
 [Passes](../README.md) have the kernel harvest accessed bits, some passes make a window, and at the end of a window each resident page is
 hot, warm, cold or unobserved. The labels pid and comm can be turned off in the configuration; node is "unknown" where it is not

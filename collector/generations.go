@@ -17,7 +17,7 @@ type generations struct {
 func newGenerations() generations {
 	return generations{
 		bytes: desc("generation_bytes",
-			"Bytes of the memcg by the kernel's own generations, numbered from the oldest, 0, which it reclaims first. Each page that can be reclaimed counts once, in the memcg that it is charged to, also if no process maps it: this is what to sum over memcgs. Type anon includes shared memory here (shmem). Looked at every 30 seconds at most; absent where the kernel's lru_gen file cannot be read.", "memcg", "node", "type", "generation"),
+			"Bytes of the memcg by the kernel's own generations, numbered from the oldest, 0, which it reclaims first. Each page that can be reclaimed counts once, in the memcg that it is charged to, even if no process maps it: this is what to sum over memcgs. Type anon includes shared memory here (shmem). Looked at every 30 seconds at most; absent where the kernel's lru_gen file cannot be read.", "memcg", "node", "type", "generation"),
 		age: desc("generation_age_seconds",
 			"Seconds since the kernel made the generation, when it was last looked at: pages of it have not been found in use since the next one was made. Every aging pass makes a new generation. Generations are numbered from the oldest, 0.", "memcg", "node", "generation"),
 	}

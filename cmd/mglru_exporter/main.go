@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		BoolVar(&sv.noExporterMetrics)
 	serve.Flag("web.max-requests", "How many scrapes may run at the same time, 0 for any number.").
 		Default("40").IntVar(&sv.maxRequests)
-	serve.Flag("web.expose-addresses", "Let the API and mglru_address_band_info tell virtual addresses, and the config have ranges of them. Who reads them knows where the processes have what.").
+	serve.Flag("web.expose-addresses", "Let the API and mglru_address_band_info tell virtual addresses, and the config have ranges of them. Whoever reads them learns the processes' memory layout.").
 		BoolVar(&sv.exposeAddresses)
 
 	check := app.Command("check", "Tell whether the configuration is valid and which sources work on this machine, and what would repair the others.")
@@ -87,12 +87,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		Default("0").DurationVar(&rc.duration)
 	record.Flag("windows", "Stop after this many windows of each memcg, 0 for only when told to.").
 		Default("0").IntVar(&rc.windows)
-	record.Flag("expose-addresses", "Write down virtual addresses as they are. Who reads them knows where the processes have what.").
+	record.Flag("expose-addresses", "Write down virtual addresses as they are. Whoever reads them learns the processes' memory layout.").
 		BoolVar(&rc.addresses)
 	record.Flag("force", "Overwrite the file if it is there.").
 		BoolVar(&rc.force)
 
-	show := app.Command("top", "Show on this terminal which memory is hot, and which is cold, as an exporter that runs sees it.")
+	show := app.Command("top", "Show on this terminal which memory is hot, and which is cold, as a running exporter sees it.")
 	tp := topCommand{out: stdout}
 	tp.flags(show)
 

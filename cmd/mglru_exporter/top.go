@@ -34,13 +34,13 @@ type topCommand struct {
 func (c *topCommand) flags(cmd *kingpin.CmdClause) {
 	cmd.Flag("url", "The exporter's URL.").
 		Default("http://127.0.0.1:9934").StringVar(&c.url)
-	cmd.Flag("http.config.file", "Path of a file that says who one is and whom to trust (basic_auth, tls_config and so on, as promtool's).").
+	cmd.Flag("http.config.file", "Path of an HTTP client configuration (basic_auth, tls_config …), as promtool's.").
 		StringVar(&c.httpConfigFile)
 	cmd.Flag("interval", "How often to ask whether there is a new window.").
 		Default("1s").DurationVar(&c.interval)
-	cmd.Flag("once", "Print one frame, to a terminal, a pipe or a file, and end. COLUMNS and LINES say of which size.").
+	cmd.Flag("once", "Print one frame, to a terminal, a pipe or a file, and exit. COLUMNS and LINES set its size.").
 		BoolVar(&c.once)
-	cmd.Flag("pid", "Begin with the heatmap of this process.").
+	cmd.Flag("pid", "Start with the heatmap of this process.").
 		IntVar(&c.pid)
 	cmd.Flag("overlay", "What the heatmap's colours stand for: heat, node, type or idle.").
 		Default(top.Overlays()[0]).EnumVar(&c.overlay, top.Overlays()...)
