@@ -38,17 +38,17 @@ type Replay struct {
 	// File is its path; never empty where the source is "replay".
 	File string
 	// Speed is how many times faster than it happened it is played, 0 to
-	// MaxReplaySpeed; 0 waits for nothing.
+	// a million; 0 waits for nothing.
 	Speed float64
 }
 
 // Aging is the schedule of passes.
 type Aging struct {
 	// Interval is the time from one pass of a memcg to its next, where the
-	// memcg's own entry names no other; MinInterval to MaxInterval.
+	// memcg's own entry names no other; MinInterval to 24 hours.
 	Interval time.Duration
 	// PassesPerWindow is how many passes make a window, 1 to
-	// MaxPassesPerWindow.
+	// heat.MaxPassesPerWindow.
 	PassesPerWindow int
 	// CPUBudget is the share of one CPU that all passes may use together;
 	// above 0, at most 1.
@@ -66,14 +66,14 @@ type Heat struct {
 	// young for it to be hot; above 0, at most 1.
 	HotFraction float64
 	// RegionBuckets are the inclusive upper bounds of mglru_region_accesses,
-	// strictly ascending; 1 to MaxRegionBuckets of them.
+	// strictly ascending; 1 to 64 of them.
 	RegionBuckets []uint64
 	// IdleAges are for how long memory must be idle to count in
 	// mglru_idle_bytes and mglru_reaccessed_bytes_total, strictly ascending; at
-	// most MaxIdleAges. Memcg.IdleAges has those that a memcg can tell.
+	// most heat.MaxIdleAges. Memcg.IdleAges has those that a memcg can tell.
 	IdleAges []time.Duration
-	// Average is the time constant of mglru_heat_ratio; MinInterval to
-	// maxAverage.
+	// Average is the time constant of mglru_heat_ratio; MinInterval to 30
+	// days.
 	Average time.Duration
 	// NeverAccessed says what counts in mglru_mapping_never_accessed_bytes.
 	NeverAccessed NeverAccessed
@@ -82,9 +82,9 @@ type Heat struct {
 // NeverAccessed is for memory that nobody has been seen to access.
 type NeverAccessed struct {
 	// Windows is for how many windows in a row it must have been watched; at
-	// least 1, and at most MaxIdlePasses passes long together.
+	// least 1, and at most heat.MaxIdlePasses passes long together.
 	Windows int
-	// Top is how many mappings of one process are named, 0 to maxNeverTop; the
+	// Top is how many mappings of one process are named, 0 to 100; the
 	// others are merged into one. 0 turns the metric off.
 	Top int
 }
@@ -97,7 +97,7 @@ type Memcg struct {
 	// Interval is the time between passes: the entry's own, else
 	// Aging.Interval.
 	Interval time.Duration
-	// IdleAges are those of Heat.IdleAges that are no longer than MaxIdlePasses
+	// IdleAges are those of Heat.IdleAges that are no longer than heat.MaxIdlePasses
 	// intervals: all of them, unless Heat.IdleAges are the default.
 	IdleAges []time.Duration
 	// Processes says which processes get series of their own.
@@ -106,7 +106,7 @@ type Memcg struct {
 	// says all.
 	Regions heat.Selection
 	// AddressBands is into how many bands the address space of each process is
-	// folded, 0 to MaxAddressBands; 0 is for none.
+	// folded, 0 to 512; 0 is for none.
 	AddressBands int
 }
 
@@ -147,31 +147,20 @@ const (
 	// MinInterval is the shortest time between two passes. Less than a second
 	// is for tests: every pass costs CPU and shortens the kernel's generations.
 	MinInterval = 100 * time.Millisecond
-	// MaxInterval is the longest time between two passes.
-	MaxInterval = 24 * time.Hour
-	// MaxPassesPerWindow is what three bits a page can count.
-	MaxPassesPerWindow = 7
 	// MaxConcurrency is the highest number of memcgs aged at the same time.
 	MaxConcurrency = 64
-	// MaxReplaySpeed is the highest speed of a replay; 0 is even faster.
-	MaxReplaySpeed = 1e6
-	// MaxRegionBuckets is the highest number of histogram bounds.
-	MaxRegionBuckets = 64
-	// MaxIdleAges is the highest number of idle ages.
-	MaxIdleAges = 16
-	// MaxIdlePasses is how many passes an idle age may last: a byte a page
-	// counts to 255, and two passes are never quite their interval apart.
-	MaxIdlePasses = 254
-	// MaxAddressBands is the highest number of address bands of a process.
-	MaxAddressBands = 512
 
-	maxNeverTop     = 100
-	maxAverage      = 30 * 24 * time.Hour
-	maxIdleAge      = MaxIdlePasses * MaxInterval
-	maxRegionBound  = 512 * MaxPassesPerWindow
-	maxTop          = 10_000
-	minTrackedBytes = 2 << 20
-	maxFileSize     = 1 << 20
+	maxInterval      = 24 * time.Hour
+	maxReplaySpeed   = 1e6 // 0 is even faster
+	maxRegionBuckets = 64
+	maxAddressBands  = 512
+	maxNeverTop      = 100
+	maxAverage       = 30 * 24 * time.Hour
+	maxIdleAge       = heat.MaxIdlePasses * maxInterval
+	maxRegionBound   = heat.PagesPerRegion * heat.MaxPassesPerWindow
+	maxTop           = 10_000
+	minTrackedBytes  = heat.RegionSize
+	maxFileSize      = 1 << 20
 )
 
 // Sources returns the values that the key "source" may have.

@@ -12,6 +12,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
 )
 
@@ -113,7 +114,7 @@ func (d *decoder) schema(c *Config) []field {
 		}},
 		{name: "aging", sub: []field{
 			{name: "interval", decode: d.interval(&c.Aging.Interval)},
-			{name: "passes_per_window", decode: d.wholeInt(&c.Aging.PassesPerWindow, 1, MaxPassesPerWindow)},
+			{name: "passes_per_window", decode: d.wholeInt(&c.Aging.PassesPerWindow, 1, heat.MaxPassesPerWindow)},
 			{name: "cpu_budget", decode: d.share(&c.Aging.CPUBudget, "of one CPU")},
 			{name: "can_swap", decode: d.boolean(&c.Aging.CanSwap)},
 			{name: "concurrency", decode: d.wholeInt(&c.Aging.Concurrency, 1, MaxConcurrency)},
@@ -126,7 +127,7 @@ func (d *decoder) schema(c *Config) []field {
 			{name: "never_accessed", sub: []field{
 				{name: "windows", decode: func(n *yaml.Node, key string) {
 					d.never = n.Line
-					d.wholeInt(&c.Heat.NeverAccessed.Windows, 1, MaxIdlePasses)(n, key)
+					d.wholeInt(&c.Heat.NeverAccessed.Windows, 1, heat.MaxIdlePasses)(n, key)
 				}},
 				{name: "top", decode: d.wholeInt(&c.Heat.NeverAccessed.Top, 0, maxNeverTop)},
 			}},
@@ -156,7 +157,7 @@ func (d *decoder) memcgSchema(m *Memcg) []field {
 			{name: "interval", decode: d.interval(&m.Interval)},
 		}},
 		{name: "regions", decode: d.regions(&m.Regions)},
-		{name: "address_bands", decode: d.wholeInt(&m.AddressBands, 0, MaxAddressBands)},
+		{name: "address_bands", decode: d.wholeInt(&m.AddressBands, 0, maxAddressBands)},
 	}
 }
 
@@ -192,9 +193,9 @@ func (d *decoder) finish(c *Config) {
 	if c.Source == "replay" && c.Replay.File == "" {
 		d.errorf(d.source, "replay.file", "is missing, with source replay it says which recording to play")
 	}
-	if n, most := c.Heat.NeverAccessed.Windows, MaxIdlePasses/c.Aging.PassesPerWindow; n > most {
+	if n, most := c.Heat.NeverAccessed.Windows, heat.MaxIdlePasses/c.Aging.PassesPerWindow; n > most {
 		d.errorf(d.never, "heat.never_accessed.windows", "%d windows of %d passes are more than the %d passes that can be told apart, write at most %d",
-			n, c.Aging.PassesPerWindow, MaxIdlePasses, most)
+			n, c.Aging.PassesPerWindow, heat.MaxIdlePasses, most)
 	}
 	for i := range c.Memcgs {
 		if c.Memcgs[i].Interval == 0 {
@@ -208,16 +209,16 @@ func (d *decoder) finish(c *Config) {
 			quick = m
 		}
 		for _, age := range c.Heat.IdleAges {
-			if age <= MaxIdlePasses*m.Interval {
+			if age <= heat.MaxIdlePasses*m.Interval {
 				m.IdleAges = append(m.IdleAges, age)
 			}
 		}
 	}
 	for i, line := range d.idleAges {
-		if age := c.Heat.IdleAges[i]; quick != nil && age > MaxIdlePasses*quick.Interval {
+		if age := c.Heat.IdleAges[i]; quick != nil && age > heat.MaxIdlePasses*quick.Interval {
 			d.errorf(line, fmt.Sprintf("heat.idle_ages[%d]", i), "%s is longer than the %d passes that can be told apart, which take %s where the interval is %s (%s), write at most %s or an interval of at least %s",
-				humanDuration(age), MaxIdlePasses, humanDuration(MaxIdlePasses*quick.Interval), humanDuration(quick.Interval), printable(quick.Path),
-				humanDuration(MaxIdlePasses*quick.Interval), humanDuration(leastInterval(age)))
+				humanDuration(age), heat.MaxIdlePasses, humanDuration(heat.MaxIdlePasses*quick.Interval), humanDuration(quick.Interval), printable(quick.Path),
+				humanDuration(heat.MaxIdlePasses*quick.Interval), humanDuration(leastInterval(age)))
 		}
 	}
 }
@@ -226,7 +227,7 @@ func (d *decoder) finish(c *Config) {
 // an age can be told.
 func leastInterval(age time.Duration) time.Duration {
 	const step = 100 * time.Millisecond
-	return (age + MaxIdlePasses*step - 1) / (MaxIdlePasses * step) * step
+	return (age + heat.MaxIdlePasses*step - 1) / (heat.MaxIdlePasses * step) * step
 }
 
 // recording decodes the path of a recording.
@@ -252,7 +253,7 @@ func (d *decoder) speed(dst *float64) decodeFunc {
 			return
 		}
 		var v float64
-		if err := n.Decode(&v); err != nil || !(v >= 0 && v <= MaxReplaySpeed) {
+		if err := n.Decode(&v); err != nil || !(v >= 0 && v <= maxReplaySpeed) {
 			d.errorf(n.Line, key, "%s is out of range, write %s", n.Value, want)
 			return
 		}
@@ -262,7 +263,7 @@ func (d *decoder) speed(dst *float64) decodeFunc {
 
 // interval decodes the time between two passes.
 func (d *decoder) interval(dst *time.Duration) decodeFunc {
-	return d.durationOf(dst, MinInterval, MaxInterval)
+	return d.durationOf(dst, MinInterval, maxInterval)
 }
 
 // durationOf decodes a duration of [lo, hi].
@@ -286,8 +287,8 @@ func (d *decoder) ages(dst *[]time.Duration) decodeFunc {
 		if !ok {
 			return
 		}
-		if len(items) > MaxIdleAges {
-			d.errorf(n.Line, key, "has %d ages, write at most %d", len(items), MaxIdleAges)
+		if len(items) > heat.MaxIdleAges {
+			d.errorf(n.Line, key, "has %d ages, write at most %d", len(items), heat.MaxIdleAges)
 			return
 		}
 		out, lines, good := []time.Duration{}, []int{}, true
@@ -319,8 +320,8 @@ func (d *decoder) bounds(dst *[]uint64) decodeFunc {
 		if !ok {
 			return
 		}
-		if len(items) == 0 || len(items) > MaxRegionBuckets {
-			d.errorf(n.Line, key, "has %d bounds, write 1 to %d", len(items), MaxRegionBuckets)
+		if len(items) == 0 || len(items) > maxRegionBuckets {
+			d.errorf(n.Line, key, "has %d bounds, write 1 to %d", len(items), maxRegionBuckets)
 			return
 		}
 		var out []uint64
