@@ -62,7 +62,7 @@ func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, skipReason
 	for _, r := range source.Reasons() {
 		g.stats.Failures[r] = 0
 	}
-	for _, r := range []string{residencyFailed, watchFailed, internalError} {
+	for _, r := range []string{identifyFailed, residencyFailed, watchFailed, internalError} {
 		g.stats.Failures[r] = 0
 	}
 	for _, r := range skipReasons {

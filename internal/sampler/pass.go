@@ -19,6 +19,9 @@ const (
 	// otherWalker is the skip reason for passes during which a walker was
 	// active that the source does not see.
 	otherWalker = "other_walker"
+	// identifyFailed is the failure reason where a process could not be identified
+	// that may be there.
+	identifyFailed = "identify"
 	// residencyFailed is the failure reason where /proc/PID/pagemap could not
 	// be read of a process that is there.
 	residencyFailed = "residency"
@@ -141,11 +144,11 @@ func (s *Sampler) runPass(ctx context.Context, g *group, begin time.Time) error 
 	if err != nil {
 		return err
 	}
-	procs := s.identify(g, pids)
-	if len(procs) == 0 && g.idle() {
+	procs, unknown := s.identify(g, pids)
+	if len(procs) == 0 && len(unknown) == 0 && g.idle() {
 		return errIdle
 	}
-	if err := s.begin(g, procs, begin); err != nil {
+	if err := s.begin(g, procs, unknown, begin); err != nil {
 		return err
 	}
 	if src, ok := s.src.(source.MappingSource); ok {
@@ -259,27 +262,30 @@ func (s *Sampler) publishWindow(g *group, now time.Time, series []heat.Series, e
 }
 
 // identify returns which of the pids are to be watched. What is gone by now, or
-// has no memory, is left out.
-func (s *Sampler) identify(g *group, pids []int) []heat.Process {
-	procs := make([]heat.Process, 0, len(pids))
+// has no memory, is left out; of what is unknown nobody can tell.
+func (s *Sampler) identify(g *group, pids []int) (procs []heat.Process, unknown map[int]bool) {
+	procs, unknown = make([]heat.Process, 0, len(pids)), map[int]bool{}
 	for _, pid := range pids {
 		p, err := s.deps.Processes.Identify(pid)
-		if err != nil {
-			if !errors.Is(err, process.ErrGone) && !errors.Is(err, process.ErrNoMemory) {
-				s.deps.Log.Debug("Identifying a process", "pid", pid, "err", err)
-			}
-			continue
+		switch re := g.entry.Processes.Comm; {
+		case unsure(err):
+			s.deps.Log.Debug("Identifying a process", "memcg", g.path, "pid", pid, "err", err)
+			unknown[pid] = true
+		case err == nil && (re == nil || re.MatchString(p.Comm)):
+			procs = append(procs, p)
 		}
-		if re := g.entry.Processes.Comm; re != nil && !re.MatchString(p.Comm) {
-			continue
-		}
-		procs = append(procs, p)
 	}
-	return procs
+	return procs, unknown
 }
 
-// begin starts the pass in the tracker.
-func (s *Sampler) begin(g *group, procs []heat.Process, at time.Time) error {
+// unsure tells whether an error leaves it open if there is a process with memory.
+func unsure(err error) bool {
+	return err != nil && !errors.Is(err, process.ErrGone) && !errors.Is(err, process.ErrNoMemory)
+}
+
+// begin starts the pass in the tracker. Those that are unknown are dropped, as are
+// all that are not listed, for want of anything that could be said of them.
+func (s *Sampler) begin(g *group, procs []heat.Process, unknown map[int]bool, at time.Time) error {
 	refused, err := s.own(g, procs)
 	if err != nil {
 		return err
@@ -287,7 +293,21 @@ func (s *Sampler) begin(g *group, procs []heat.Process, at time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stats.Failures[watchFailed] += uint64(refused)
-	for r, n := range g.tracker.Begin(at, procs, s.gone) {
+	doubtful := 0 // of those that the tracker takes for gone
+	resets := g.tracker.Begin(at, procs, func(id heat.ProcessID) bool {
+		if !unknown[id.TGID] {
+			p, err := s.deps.Processes.Identify(id.TGID)
+			if !unsure(err) {
+				return err != nil || p.Start != id.Start
+			}
+			unknown[id.TGID] = true
+		}
+		doubtful++
+		return true
+	})
+	resets[heat.ResetExit] -= doubtful
+	g.stats.Failures[identifyFailed] += uint64(len(unknown))
+	for r, n := range resets {
 		g.stats.Resets[string(r)] += uint64(n)
 	}
 	return nil
@@ -351,18 +371,19 @@ func (s *Sampler) own(g *group, procs []heat.Process) (refused int, err error) {
 	return len(unwatched), nil
 }
 
-// gone tells whether a process has exited.
-func (s *Sampler) gone(id heat.ProcessID) bool {
-	p, err := s.deps.Processes.Identify(id.TGID)
-	return err != nil || p.Start != id.Start
-}
-
-// verify drops processes that are no longer what they were before the pass.
+// verify drops processes that are no longer what they were before the pass, or of
+// which nobody can tell.
 func (s *Sampler) verify(g *group, procs []heat.Process) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, p := range procs {
 		now, err := s.deps.Processes.Identify(p.TGID)
+		if unsure(err) {
+			s.deps.Log.Debug("Identifying a process", "memcg", g.path, "pid", p.TGID, "err", err)
+			g.stats.Failures[identifyFailed]++
+			g.tracker.Forget(p.TGID)
+			continue
+		}
 		if r := g.tracker.Verify(p.TGID, now.ProcessID, err == nil); r != "" {
 			g.stats.Resets[string(r)]++
 		}

@@ -117,6 +117,12 @@ func (c *city) happen() {
 		}
 	case 15:
 		c.cgroups[p.cgroup] = 77
+	case 16:
+		if p.idErr == nil {
+			p.idErr = errors.New("too many open files")
+		} else {
+			p.idErr = nil
+		}
 	case 13:
 		c.skips[pid] = !c.skips[pid]
 	default:

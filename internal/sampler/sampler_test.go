@@ -50,6 +50,8 @@ type fakeProc struct {
 	young  int  // found young by each pass, from the start of the region
 	silent bool // no walk takes it up
 	resErr error
+	// idErr is why it cannot be identified.
+	idErr error
 }
 
 func newMachine() *machine {
@@ -100,7 +102,7 @@ func (m *machine) Identify(pid int) (heat.Process, error) {
 	if p == nil {
 		return heat.Process{}, process.ErrGone
 	}
-	return p.Process, nil
+	return p.Process, p.idErr
 }
 
 func (m *machine) Residency(_ context.Context, pid int, res *heat.Residency) error {
@@ -371,6 +373,54 @@ func TestRefusedProcessIsTriedAgain(t *testing.T) {
 	pass(t, s, "/a", 4)
 	if got, want := pages(t, group1(t, s, "/a"), 1), ([4]uint64{10, 0, 90, 0}); got != want {
 		t.Errorf("once it can be watched it reads %v, want %v", got, want)
+	}
+}
+
+// TestUnidentifiedProcessHasNotExited: who cannot be identified is left out, which
+// counts as a failure for each pass, and not as an exit.
+func TestUnidentifiedProcessHasNotExited(t *testing.T) {
+	denied := errors.New("too many open files")
+	for _, tc := range []struct {
+		name string
+		// fault is put in before a pass.
+		fault func(*machine)
+	}{
+		{"before a pass", func(m *machine) { m.procs[1].idErr = denied }},
+		{"during a pass", func(m *machine) {
+			m.onAge = func(string) {
+				m.mu.Lock()
+				m.procs[1].idErr, m.onAge = denied, nil
+				m.mu.Unlock()
+			}
+		}},
+		{"and has moved", func(m *machine) { m.procs[1].idErr, m.procs[1].cgroup = denied, "/b" }},
+	} {
+		for _, others := range []int{0, 1} {
+			t.Run(fmt.Sprintf("%s with %d others", tc.name, others), func(t *testing.T) {
+				m := newMachine()
+				p := m.add(1, "/a", 100, 10)
+				if others > 0 {
+					m.add(2, "/a", 100, 10)
+				}
+				s := started(t, m, "aging: {passes_per_window: 1}\n"+entries("/a"))
+				pass(t, s, "/a", 2)
+				tc.fault(m)
+				pass(t, s, "/a", 1)
+				g := group1(t, s, "/a")
+				if g.Passes.Failures[identifyFailed] != 1 || g.Passes.Resets["exit"] != 0 || g.Passes.Resets["moved"] != 0 || len(g.Series) != others {
+					t.Errorf("%d series, failures %v, resets %v; want %d series, one failure to identify, no reset",
+						len(g.Series), g.Passes.Failures, g.Passes.Resets, others)
+				}
+				m.mu.Lock()
+				p.idErr, p.cgroup = nil, "/a"
+				m.mu.Unlock()
+				pass(t, s, "/a", 2)
+				g = group1(t, s, "/a")
+				if got, want := pages(t, g, 1), ([4]uint64{10, 0, 90, 0}); got != want || g.Passes.Failures[identifyFailed] != 1 {
+					t.Errorf("once it can be identified: %v pages, failures %v; want %v and still one", got, g.Passes.Failures, want)
+				}
+			})
+		}
 	}
 }
 
