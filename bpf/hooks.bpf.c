@@ -163,39 +163,39 @@ int BPF_PROG(on_clear_end, struct file *file)
 }
 
 /*
- * To read or write page_idle/bitmap clears the accessed bits of any process's
- * pages. Whose is not known here, so it is only counted, and user space takes it
- * that everybody's were. Both ends count: a pass may end while it clears.
+ * What takes accessed bits away from our passes, or keeps them from being told,
+ * without a sign of whose here that would be worth its cost. It is only counted,
+ * and user space takes it that everybody's were. Both ends count: a pass may end
+ * in between. bpf/hooks.go has the same type.
  */
-volatile __u64 idle_begun, idle_ended;
+struct uses {
+	__u64 begun, ended;
+};
 
-SEC("fentry/page_idle_bitmap_read")
-int BPF_PROG(on_idle_read_begin)
-{
-	__sync_fetch_and_add(&idle_begun, 1);
-	return 0;
-}
+/* To read or write page_idle/bitmap. */
+volatile struct uses page_idle;
+/* DAMON, for each page or huge page that it has picked. */
+volatile struct uses damon;
 
-SEC("fexit/page_idle_bitmap_read")
-int BPF_PROG(on_idle_read_end)
-{
-	__sync_fetch_and_add(&idle_ended, 1);
-	return 0;
-}
+#define COUNT(uses, function)                                    \
+	SEC("fentry/" #function)                                 \
+	int BPF_PROG(begin_##function)                           \
+	{                                                        \
+		__sync_fetch_and_add(&(uses).begun, 1);          \
+		return 0;                                        \
+	}                                                        \
+	SEC("fexit/" #function)                                  \
+	int BPF_PROG(end_##function)                             \
+	{                                                        \
+		__sync_fetch_and_add(&(uses).ended, 1);          \
+		return 0;                                        \
+	}
 
-SEC("fentry/page_idle_bitmap_write")
-int BPF_PROG(on_idle_write_begin)
-{
-	__sync_fetch_and_add(&idle_begun, 1);
-	return 0;
-}
-
-SEC("fexit/page_idle_bitmap_write")
-int BPF_PROG(on_idle_write_end)
-{
-	__sync_fetch_and_add(&idle_ended, 1);
-	return 0;
-}
+COUNT(page_idle, page_idle_bitmap_read)
+COUNT(page_idle, page_idle_bitmap_write)
+/* All ways of DAMON to clear a bit go through these two. */
+COUNT(damon, damon_ptep_mkold)
+COUNT(damon, damon_pmdp_mkold)
 
 struct age_args {
 	__s32 memcg_id;

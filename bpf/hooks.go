@@ -64,12 +64,17 @@ func (h *Hooks) open(opts HooksOptions) error {
 	} else {
 		programs = append(programs, hooksProgOnRegion)
 	}
-	if hasFunc(kernel, "clear_refs_write") { // absent without CONFIG_PROC_PAGE_MONITOR
-		programs = append(programs, hooksProgOnClearBegin, hooksProgOnClearEnd)
-	}
-	// Absent without CONFIG_IDLE_PAGE_TRACKING.
-	if hasFunc(kernel, "page_idle_bitmap_read") && hasFunc(kernel, "page_idle_bitmap_write") {
-		programs = append(programs, hooksProgOnIdleReadBegin, hooksProgOnIdleReadEnd, hooksProgOnIdleWriteBegin, hooksProgOnIdleWriteEnd)
+	// Absent without CONFIG_PROC_PAGE_MONITOR, CONFIG_IDLE_PAGE_TRACKING and CONFIG_DAMON.
+	for _, name := range []string{
+		hooksProgOnClearBegin, hooksProgOnClearEnd,
+		hooksProgBeginPageIdleBitmapRead, hooksProgEndPageIdleBitmapRead,
+		hooksProgBeginPageIdleBitmapWrite, hooksProgEndPageIdleBitmapWrite,
+		hooksProgBeginDamonPtepMkold, hooksProgEndDamonPtepMkold,
+		hooksProgBeginDamonPmdpMkold, hooksProgEndDamonPmdpMkold,
+	} {
+		if hasFunc(kernel, spec.Programs[name].AttachTo) {
+			programs = append(programs, name)
+		}
 	}
 	if err := h.load(spec, opts.RingBytes, programs); err != nil {
 		return err
@@ -135,19 +140,28 @@ func (h *Hooks) probesOn() error {
 	return ErrProbesOff
 }
 
-// PageIdle returns how many reads and writes of page_idle/bitmap have begun since
-// the programs were attached, and whether one is under way. Each may clear accessed
-// bits of any process.
-func (h *Hooks) PageIdle() (begun uint64, active bool, err error) {
-	var ended uint64
-	// One that goes by between the two looks as if it were under way.
-	if err := h.coll.Variables[hooksVarIdleEnded].Get(&ended); err != nil {
-		return 0, false, fmt.Errorf("read %s: %w", hooksVarIdleEnded, err)
+// Uses tell of something that takes accessed bits away from the hooks, of any
+// process.
+type Uses struct {
+	// Begun is how often it has begun to since the programs were attached.
+	Begun uint64
+	// Active tells whether it is at it.
+	Active bool
+}
+
+// Unseen returns the uses of all whose doing the hooks see but not to whom, by the
+// reason of the skips that it is to be taken for. It is the same ones each time.
+func (h *Hooks) Unseen() (map[string]Uses, error) {
+	all := map[string]Uses{}
+	for reason, name := range map[string]string{SkipPageIdle: hooksVarPageIdle, SkipOtherWalker: hooksVarDamon} {
+		var u hooksUses
+		// One that goes by between the reads of the two looks as if under way.
+		if err := h.coll.Variables[name].Get(&u); err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		all[reason] = Uses{Begun: u.Begun, Active: u.Begun != u.Ended}
 	}
-	if err := h.coll.Variables[hooksVarIdleBegun].Get(&begun); err != nil {
-		return 0, false, fmt.Errorf("read %s: %w", hooksVarIdleBegun, err)
-	}
-	return begun, begun != ended, nil
+	return all, nil
 }
 
 // Close detaches everything, switches off the probes that nobody uses any more,

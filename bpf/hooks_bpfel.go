@@ -24,6 +24,12 @@ type hooksFinishArgs struct {
 	Cookie uint64
 }
 
+type hooksUses struct {
+	_     structs.HostLayout
+	Begun uint64
+	Ended uint64
+}
+
 type hooksWatch struct {
 	_    structs.HostLayout
 	Lost uint64
@@ -33,27 +39,31 @@ type hooksWatch struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	hooksMapRing              = "ring"
-	hooksMapWatched           = "watched"
-	hooksProgAge              = "age"
-	hooksProgFinish           = "finish"
-	hooksProgOnClearBegin     = "on_clear_begin"
-	hooksProgOnClearEnd       = "on_clear_end"
-	hooksProgOnIdleReadBegin  = "on_idle_read_begin"
-	hooksProgOnIdleReadEnd    = "on_idle_read_end"
-	hooksProgOnIdleWriteBegin = "on_idle_write_begin"
-	hooksProgOnIdleWriteEnd   = "on_idle_write_end"
-	hooksProgOnMm             = "on_mm"
-	hooksProgOnPmd            = "on_pmd"
-	hooksProgOnPte            = "on_pte"
-	hooksProgOnRegion         = "on_region"
-	hooksProgOnSkip           = "on_skip"
-	hooksVarAgingThread       = "aging_thread"
-	hooksVarIdleBegun         = "idle_begun"
-	hooksVarIdleEnded         = "idle_ended"
-	hooksVarLost              = "lost"
-	hooksVarOnlyWatched       = "only_watched"
-	hooksVarWakeBytes         = "wake_bytes"
+	hooksMapRing                      = "ring"
+	hooksMapWatched                   = "watched"
+	hooksProgAge                      = "age"
+	hooksProgBeginDamonPmdpMkold      = "begin_damon_pmdp_mkold"
+	hooksProgBeginDamonPtepMkold      = "begin_damon_ptep_mkold"
+	hooksProgBeginPageIdleBitmapRead  = "begin_page_idle_bitmap_read"
+	hooksProgBeginPageIdleBitmapWrite = "begin_page_idle_bitmap_write"
+	hooksProgEndDamonPmdpMkold        = "end_damon_pmdp_mkold"
+	hooksProgEndDamonPtepMkold        = "end_damon_ptep_mkold"
+	hooksProgEndPageIdleBitmapRead    = "end_page_idle_bitmap_read"
+	hooksProgEndPageIdleBitmapWrite   = "end_page_idle_bitmap_write"
+	hooksProgFinish                   = "finish"
+	hooksProgOnClearBegin             = "on_clear_begin"
+	hooksProgOnClearEnd               = "on_clear_end"
+	hooksProgOnMm                     = "on_mm"
+	hooksProgOnPmd                    = "on_pmd"
+	hooksProgOnPte                    = "on_pte"
+	hooksProgOnRegion                 = "on_region"
+	hooksProgOnSkip                   = "on_skip"
+	hooksVarAgingThread               = "aging_thread"
+	hooksVarDamon                     = "damon"
+	hooksVarLost                      = "lost"
+	hooksVarOnlyWatched               = "only_watched"
+	hooksVarPageIdle                  = "page_idle"
+	hooksVarWakeBytes                 = "wake_bytes"
 )
 
 // loadHooks returns the embedded CollectionSpec for hooks.
@@ -98,19 +108,23 @@ type hooksSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksProgramSpecs struct {
-	Age              *ebpf.ProgramSpec `ebpf:"age"`
-	Finish           *ebpf.ProgramSpec `ebpf:"finish"`
-	OnClearBegin     *ebpf.ProgramSpec `ebpf:"on_clear_begin"`
-	OnClearEnd       *ebpf.ProgramSpec `ebpf:"on_clear_end"`
-	OnIdleReadBegin  *ebpf.ProgramSpec `ebpf:"on_idle_read_begin"`
-	OnIdleReadEnd    *ebpf.ProgramSpec `ebpf:"on_idle_read_end"`
-	OnIdleWriteBegin *ebpf.ProgramSpec `ebpf:"on_idle_write_begin"`
-	OnIdleWriteEnd   *ebpf.ProgramSpec `ebpf:"on_idle_write_end"`
-	OnMm             *ebpf.ProgramSpec `ebpf:"on_mm"`
-	OnPmd            *ebpf.ProgramSpec `ebpf:"on_pmd"`
-	OnPte            *ebpf.ProgramSpec `ebpf:"on_pte"`
-	OnRegion         *ebpf.ProgramSpec `ebpf:"on_region"`
-	OnSkip           *ebpf.ProgramSpec `ebpf:"on_skip"`
+	Age                      *ebpf.ProgramSpec `ebpf:"age"`
+	BeginDamonPmdpMkold      *ebpf.ProgramSpec `ebpf:"begin_damon_pmdp_mkold"`
+	BeginDamonPtepMkold      *ebpf.ProgramSpec `ebpf:"begin_damon_ptep_mkold"`
+	BeginPageIdleBitmapRead  *ebpf.ProgramSpec `ebpf:"begin_page_idle_bitmap_read"`
+	BeginPageIdleBitmapWrite *ebpf.ProgramSpec `ebpf:"begin_page_idle_bitmap_write"`
+	EndDamonPmdpMkold        *ebpf.ProgramSpec `ebpf:"end_damon_pmdp_mkold"`
+	EndDamonPtepMkold        *ebpf.ProgramSpec `ebpf:"end_damon_ptep_mkold"`
+	EndPageIdleBitmapRead    *ebpf.ProgramSpec `ebpf:"end_page_idle_bitmap_read"`
+	EndPageIdleBitmapWrite   *ebpf.ProgramSpec `ebpf:"end_page_idle_bitmap_write"`
+	Finish                   *ebpf.ProgramSpec `ebpf:"finish"`
+	OnClearBegin             *ebpf.ProgramSpec `ebpf:"on_clear_begin"`
+	OnClearEnd               *ebpf.ProgramSpec `ebpf:"on_clear_end"`
+	OnMm                     *ebpf.ProgramSpec `ebpf:"on_mm"`
+	OnPmd                    *ebpf.ProgramSpec `ebpf:"on_pmd"`
+	OnPte                    *ebpf.ProgramSpec `ebpf:"on_pte"`
+	OnRegion                 *ebpf.ProgramSpec `ebpf:"on_region"`
+	OnSkip                   *ebpf.ProgramSpec `ebpf:"on_skip"`
 }
 
 // hooksMapSpecs contains maps before they are loaded into the kernel.
@@ -126,10 +140,10 @@ type hooksMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksVariableSpecs struct {
 	AgingThread *ebpf.VariableSpec `ebpf:"aging_thread"`
-	IdleBegun   *ebpf.VariableSpec `ebpf:"idle_begun"`
-	IdleEnded   *ebpf.VariableSpec `ebpf:"idle_ended"`
+	Damon       *ebpf.VariableSpec `ebpf:"damon"`
 	Lost        *ebpf.VariableSpec `ebpf:"lost"`
 	OnlyWatched *ebpf.VariableSpec `ebpf:"only_watched"`
+	PageIdle    *ebpf.VariableSpec `ebpf:"page_idle"`
 	WakeBytes   *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -169,10 +183,10 @@ func (m *hooksMaps) Close() error {
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksVariables struct {
 	AgingThread *ebpf.Variable `ebpf:"aging_thread"`
-	IdleBegun   *ebpf.Variable `ebpf:"idle_begun"`
-	IdleEnded   *ebpf.Variable `ebpf:"idle_ended"`
+	Damon       *ebpf.Variable `ebpf:"damon"`
 	Lost        *ebpf.Variable `ebpf:"lost"`
 	OnlyWatched *ebpf.Variable `ebpf:"only_watched"`
+	PageIdle    *ebpf.Variable `ebpf:"page_idle"`
 	WakeBytes   *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
@@ -180,31 +194,39 @@ type hooksVariables struct {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksPrograms struct {
-	Age              *ebpf.Program `ebpf:"age"`
-	Finish           *ebpf.Program `ebpf:"finish"`
-	OnClearBegin     *ebpf.Program `ebpf:"on_clear_begin"`
-	OnClearEnd       *ebpf.Program `ebpf:"on_clear_end"`
-	OnIdleReadBegin  *ebpf.Program `ebpf:"on_idle_read_begin"`
-	OnIdleReadEnd    *ebpf.Program `ebpf:"on_idle_read_end"`
-	OnIdleWriteBegin *ebpf.Program `ebpf:"on_idle_write_begin"`
-	OnIdleWriteEnd   *ebpf.Program `ebpf:"on_idle_write_end"`
-	OnMm             *ebpf.Program `ebpf:"on_mm"`
-	OnPmd            *ebpf.Program `ebpf:"on_pmd"`
-	OnPte            *ebpf.Program `ebpf:"on_pte"`
-	OnRegion         *ebpf.Program `ebpf:"on_region"`
-	OnSkip           *ebpf.Program `ebpf:"on_skip"`
+	Age                      *ebpf.Program `ebpf:"age"`
+	BeginDamonPmdpMkold      *ebpf.Program `ebpf:"begin_damon_pmdp_mkold"`
+	BeginDamonPtepMkold      *ebpf.Program `ebpf:"begin_damon_ptep_mkold"`
+	BeginPageIdleBitmapRead  *ebpf.Program `ebpf:"begin_page_idle_bitmap_read"`
+	BeginPageIdleBitmapWrite *ebpf.Program `ebpf:"begin_page_idle_bitmap_write"`
+	EndDamonPmdpMkold        *ebpf.Program `ebpf:"end_damon_pmdp_mkold"`
+	EndDamonPtepMkold        *ebpf.Program `ebpf:"end_damon_ptep_mkold"`
+	EndPageIdleBitmapRead    *ebpf.Program `ebpf:"end_page_idle_bitmap_read"`
+	EndPageIdleBitmapWrite   *ebpf.Program `ebpf:"end_page_idle_bitmap_write"`
+	Finish                   *ebpf.Program `ebpf:"finish"`
+	OnClearBegin             *ebpf.Program `ebpf:"on_clear_begin"`
+	OnClearEnd               *ebpf.Program `ebpf:"on_clear_end"`
+	OnMm                     *ebpf.Program `ebpf:"on_mm"`
+	OnPmd                    *ebpf.Program `ebpf:"on_pmd"`
+	OnPte                    *ebpf.Program `ebpf:"on_pte"`
+	OnRegion                 *ebpf.Program `ebpf:"on_region"`
+	OnSkip                   *ebpf.Program `ebpf:"on_skip"`
 }
 
 func (p *hooksPrograms) Close() error {
 	return _HooksClose(
 		p.Age,
+		p.BeginDamonPmdpMkold,
+		p.BeginDamonPtepMkold,
+		p.BeginPageIdleBitmapRead,
+		p.BeginPageIdleBitmapWrite,
+		p.EndDamonPmdpMkold,
+		p.EndDamonPtepMkold,
+		p.EndPageIdleBitmapRead,
+		p.EndPageIdleBitmapWrite,
 		p.Finish,
 		p.OnClearBegin,
 		p.OnClearEnd,
-		p.OnIdleReadBegin,
-		p.OnIdleReadEnd,
-		p.OnIdleWriteBegin,
-		p.OnIdleWriteEnd,
 		p.OnMm,
 		p.OnPmd,
 		p.OnPte,

@@ -31,15 +31,18 @@ const (
 func SkipReasons() []string {
 	return []string{
 		"none", "foreign", "no_swap", "migrating", "not_lru", "pte_lock", "pmd_lock", "split", "heuristics",
-		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs, SkipPageIdle,
+		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs, SkipPageIdle, SkipOtherWalker,
 	}
 }
 
 // skipClearRefs is the reason where somebody wrote to /proc/PID/clear_refs.
 const skipClearRefs = "clear_refs"
 
-// SkipPageIdle is the reason where somebody used page_idle/bitmap.
-const SkipPageIdle = "page_idle"
+// Reasons where accessed bits of any process may have been taken away.
+const (
+	SkipPageIdle    = "page_idle"    // somebody used page_idle/bitmap
+	SkipOtherWalker = "other_walker" // DAMON was at work; the sampler's too, where it finds it running
+)
 
 // skipReasons reads the names of enum mglru_skip_reason from the kernel, whose
 // numbers are its own.

@@ -24,7 +24,7 @@ type Hooks struct {
 	sysRoot string
 	ids     idCache
 	bpf     *bpf.Hooks
-	idle    pageIdle
+	unseen  unseen
 }
 
 // NewHooks returns a source that is not attached yet. lruGen is debugfs'
@@ -49,7 +49,7 @@ func (h *Hooks) Start(sink Sink) (err error) {
 
 // Watch implements Source.
 func (h *Hooks) Watch(add, remove []int) ([]int, error) {
-	h.idle.forget(remove)
+	h.unseen.forget(remove)
 	return h.bpf.Watch(add, remove)
 }
 
@@ -72,22 +72,22 @@ func (h *Hooks) Close() error {
 	return h.bpf.Close()
 }
 
-// Age implements Source. Where somebody used page_idle/bitmap since the pass before
-// began, nothing can be said of what this one did not find young.
+// Age implements Source. Where somebody took accessed bits away since the pass
+// before began, nothing can be said of what this one did not find young.
 func (h *Hooks) Age(ctx context.Context, req Request) (Outcome, error) {
 	nodes, err := nodesWithMemory(h.sysRoot)
 	if err != nil {
 		return Outcome{}, failure(err)
 	}
-	begun, active, err := h.bpf.PageIdle()
+	begun, err := h.bpf.Unseen()
 	if err != nil {
 		return Outcome{Nodes: nodes}, failure(err)
 	}
 	out, ageErr := h.age(ctx, req)
 	out.Nodes = nodes
-	now, _, err := h.bpf.PageIdle()
+	now, err := h.bpf.Unseen()
 	if err == nil {
-		err = h.bpf.Deliver(ctx, h.idle.pass(req.Processes, begun, active, now))
+		err = h.bpf.Deliver(ctx, h.unseen.pass(req.Processes, begun, now))
 	}
 	if ageErr == nil && err != nil {
 		ageErr = failure(err)

@@ -8,17 +8,17 @@ import (
 	"mglru_exporter/internal/preflight"
 )
 
-// otherWalkers names what is clearing accessed bits now where only the two
-// helpers of the kernel that clear them would show it: the hooks do not see it.
-// sysRoot is "/sys".
+// otherWalkers names what is clearing accessed bits now, as far as it can be
+// asked: DAMON, through either of its interfaces or in a module. sysRoot is "/sys".
 //
-// DAMON can be asked. Writes to /proc/PID/clear_refs reach the sink as skips of
-// the whole process, and any use of page_idle/bitmap as skips of all processes.
+// The hooks see it clear, but not what, and take it that it was everybody's; see
+// unseen. That it is off as it is asked for says nothing of what was before.
 func otherWalkers(sysRoot string) []string {
 	var active []string
 	// Patterns have no syntax error, and Glob has no other one.
 	states, _ := filepath.Glob(filepath.Join(sysRoot, "kernel/mm/damon/admin/kdamonds/*/state"))
-	for _, file := range states {
+	debugfs, _ := filepath.Glob(filepath.Join(sysRoot, "kernel/debug/damon/monitor_on*")) // 6.7 adds _DEPRECATED, 6.14 removes it
+	for _, file := range append(states, debugfs...) {
 		if readWord(file) == "on" {
 			active = append(active, "damon")
 			break
@@ -46,8 +46,8 @@ func walkersRequirement(sysRoot string) preflight.Requirement {
 	r := preflight.Requirement{Name: "no walker that hooks cannot see", Met: true, Detail: "DAMON is off"}
 	if active := otherWalkers(sysRoot); len(active) > 0 {
 		r.Met = false
-		r.Detail = strings.Join(active, ", ") + " clears accessed bits too, and what it clears would read as cold"
-		r.Repair = "use source stock, which sees it, or stop it: echo off > /sys/kernel/mm/damon/admin/kdamonds/N/state, echo N > /sys/module/MODULE/parameters/enabled"
+		r.Detail = strings.Join(active, ", ") + " clears accessed bits too, and nobody can tell what it clears from cold memory"
+		r.Repair = "use source stock, which sees it, or stop it: echo off > /sys/kernel/mm/damon/admin/kdamonds/N/state (or > /sys/kernel/debug/damon/monitor_on), echo N > /sys/module/MODULE/parameters/enabled"
 	}
 	return r
 }

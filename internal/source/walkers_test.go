@@ -17,6 +17,9 @@ func TestOtherWalkers(t *testing.T) {
 		"a kernel without DAMON":    {nil, nil},
 		"DAMON is there and off":    {map[string]string{kdamonds + "0/state": "off\n", "module/damon_stat/parameters/enabled": "N\n"}, nil},
 		"one of two kdamonds is on": {map[string]string{kdamonds + "0/state": "off\n", kdamonds + "1/state": "on\n"}, []string{"damon"}},
+		"debugfs says off":          {map[string]string{"kernel/debug/damon/monitor_on": "off\n"}, nil},
+		"debugfs says on":           {map[string]string{"kernel/debug/damon/monitor_on": "on\n"}, []string{"damon"}},
+		"on, by its later name":     {map[string]string{"kernel/debug/damon/monitor_on_DEPRECATED": "on\n"}, []string{"damon"}},
 		"modules are on": {map[string]string{"module/damon_stat/parameters/enabled": "Y\n", "module/damon_reclaim/parameters/enabled": "Y\n"},
 			[]string{"damon_reclaim", "damon_stat"}},
 	} {

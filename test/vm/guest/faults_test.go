@@ -543,13 +543,14 @@ func TestDAMONMakesNothingCold(t *testing.T) {
 	}
 }
 
+const kdamonds = "/sys/kernel/mm/damon/admin/kdamonds"
+
 // startDAMON has DAMON watch a process until stop is called.
 func startDAMON(t *testing.T, pid int) (stop func()) {
 	t.Helper()
-	const root = "/sys/kernel/mm/damon/admin/kdamonds"
 	write := func(file, text string) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(root, file), []byte(text), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(kdamonds, file), []byte(text), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -560,7 +561,7 @@ func startDAMON(t *testing.T, pid int) (stop func()) {
 	write("0/contexts/0/targets/0/pid_target", strconv.Itoa(pid))
 	write("0/state", "on")
 	stop = func() {
-		_ = os.WriteFile(filepath.Join(root, "0/state"), []byte("off"), 0) // off already, the second time
+		_ = os.WriteFile(filepath.Join(kdamonds, "0/state"), []byte("off"), 0) // off already, the second time
 		write("nr_kdamonds", "0")
 	}
 	t.Cleanup(stop)
