@@ -167,6 +167,11 @@ var notes = map[string]note{
 		"Regions with one resident page count as much as full ones.",
 		`sum(mglru_tracked_regions) * 2 * 1024 * 1024`,
 	},
+	"mglru_untracked_regions": {
+		"How many 2 MiB regions there is no room to track.", "regions of 2 MiB",
+		"`limits.max_tracked_bytes` is for all memcgs together; within one, the processes with the least resident memory go without.",
+		`mglru_untracked_regions > 0`,
+	},
 	"mglru_last_window_timestamp_seconds": {
 		"When the memcg's numbers were last renewed.", "seconds since 1970",
 		"Bytes by heat stay as they are until the next window ends, however often they are scraped.",

@@ -54,6 +54,7 @@ func twoNodes() *heat.Snapshot {
 				},
 				TrackedProcesses: 3,
 				TrackedRegions:   69,
+				UntrackedRegions: 12,
 				Passes: heat.PassStats{
 					Passes:         101,
 					Failures:       map[string]uint64{"memcg_gone": 0, "raced": 2},

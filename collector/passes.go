@@ -9,9 +9,10 @@ import (
 
 // passes is what the exporter did to each memcg, and what it missed.
 type passes struct {
-	passes, duration, failures, delay  *prometheus.Desc
-	records, lost, skips, resets       *prometheus.Desc
-	processes, regions, window, number *prometheus.Desc
+	passes, duration, failures, delay *prometheus.Desc
+	records, lost, skips, resets      *prometheus.Desc
+	processes, regions, untracked     *prometheus.Desc
+	window, number                    *prometheus.Desc
 }
 
 func newPasses() passes {
@@ -36,6 +37,8 @@ func newPasses() passes {
 			"Processes of the memcg that are watched.", "memcg"),
 		regions: desc("tracked_regions",
 			"2 MiB regions of the memcg's processes that are tracked page by page. Each takes about 1,000 bytes of the exporter's memory.", "memcg"),
+		untracked: desc("untracked_regions",
+			"2 MiB regions of the memcg's processes that are unobserved because limits.max_tracked_bytes leaves no room to track them: raise it, or watch fewer processes.", "memcg"),
 		window: desc("last_window_timestamp_seconds",
 			"Unix time at which the memcg's last window ended. All bytes by heat are of that moment; absent before the first window.", "memcg"),
 		number: desc("window_passes",
@@ -46,7 +49,7 @@ func newPasses() passes {
 func (p passes) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{
 		p.passes, p.duration, p.failures, p.delay, p.records, p.lost,
-		p.skips, p.resets, p.processes, p.regions, p.window, p.number,
+		p.skips, p.resets, p.processes, p.regions, p.untracked, p.window, p.number,
 	}
 }
 
@@ -62,6 +65,7 @@ func (p passes) emit(e *emitter, m *heat.MemcgSnapshot) {
 	e.byReason(p.resets, s.Resets, path)
 	e.gauge(p.processes, float64(m.TrackedProcesses), path)
 	e.gauge(p.regions, float64(m.TrackedRegions), path)
+	e.gauge(p.untracked, float64(m.UntrackedRegions), path)
 	if !m.WindowEnd.IsZero() {
 		e.gauge(p.window, float64(m.WindowEnd.UnixMilli())/1e3, path)
 		e.gauge(p.number, float64(m.WindowPasses), path)

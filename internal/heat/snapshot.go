@@ -49,6 +49,9 @@ type MemcgSnapshot struct {
 	Generations []NodeGenerations
 	// TrackedProcesses and TrackedRegions are what the tracker watches.
 	TrackedProcesses, TrackedRegions int
+	// UntrackedRegions are unobserved in the window for want of room below
+	// Params.MaxRegions.
+	UntrackedRegions int
 	// Passes counts the memcg's passes.
 	Passes PassStats
 }

@@ -144,7 +144,7 @@ func (g *group) empty(now func() time.Time) bool {
 	if len(g.last.Series) == 0 {
 		return false
 	}
-	g.last.WindowEnd, g.last.Series = now(), nil
+	g.last.WindowEnd, g.last.Series, g.last.UntrackedRegions = now(), nil, 0
 	return true
 }
 

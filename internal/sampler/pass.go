@@ -257,6 +257,7 @@ func (s *Sampler) publishWindow(g *group, now time.Time, series []heat.Series, e
 	}
 	g.last = heat.MemcgSnapshot{
 		Path: g.path, WindowEnd: now, WindowPasses: passes, IdleAges: g.entry.IdleAges, Series: series,
+		UntrackedRegions: g.tracker.Untracked(),
 	}
 	return nil
 }

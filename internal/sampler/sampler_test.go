@@ -613,6 +613,14 @@ func TestTrackedBytesAreBounded(t *testing.T) {
 	if got, want := pages(t, g, 1), ([4]uint64{0, 0, 0, 100}); got != want {
 		t.Errorf("the process beyond the limit reads %v, want %v", got, want)
 	}
+	if g.UntrackedRegions != 1 {
+		t.Errorf("%d regions are untracked, want the one of the process beyond the limit", g.UntrackedRegions)
+	}
+	clear(m.procs)
+	pass(t, s, "/a", 2)
+	if n := group1(t, s, "/a").UntrackedRegions; n != 0 {
+		t.Errorf("%d regions of nobody are untracked", n)
+	}
 }
 
 func TestRunAgesWhatIsDueAndStops(t *testing.T) {
