@@ -177,23 +177,34 @@ func TestReloadOfWhatIsMissing(t *testing.T) {
 	}
 }
 
-// brokenTree is a machine whose cgroups cannot all be listed.
-type brokenTree struct{ *machine }
+// brokenTree is a machine whose cgroups cannot all be listed, unless err is nil.
+type brokenTree struct {
+	*machine
+	err error
+}
 
-func (b brokenTree) Walk() ([]memcg.Group, error) { return nil, errors.New("permission denied") }
+func (b *brokenTree) Walk() ([]memcg.Group, error) {
+	if b.err == nil {
+		return b.machine.Walk()
+	}
+	return nil, b.err
+}
 
 func TestReloadForgetsWhatCannotBeListed(t *testing.T) {
 	m := newMachine()
 	m.add(1, "/a", 100, 10)
 	m.add(2, "/b", 100, 10)
 	s := started(t, m, entries("/a", "/b"))
-	s.deps.Cgroups = brokenTree{m}
+	s.deps.Cgroups = &brokenTree{m, errors.New("permission denied")}
 	reload(t, s, entries("/a"))
 	if err := s.Discover(time.Now()); err == nil {
 		t.Fatal("no error")
 	}
 	if s.groups["/a"] == nil || s.groups["/b"] != nil {
 		t.Errorf("groups %v, want /a, which may be there, and not /b, which nobody wants", s.groups)
+	}
+	if n := len(s.Snapshot().Memcgs); n != 1 || s.missing["/a"] != 0 {
+		t.Errorf("%d memcgs in the snapshot, want 1: /a counts as missing %d times", n, s.missing["/a"])
 	}
 }
 

@@ -78,6 +78,8 @@ type Sampler struct {
 	// when that will be done again.
 	generations    atomic.Pointer[map[string][]heat.NodeGenerations]
 	generationsDue time.Time
+	// unlisted is the last error of listing the cgroups; only the schedule uses it.
+	unlisted string
 
 	// Each comes before mu. Watching is held from a change of owner until the source
 	// knows of it: else who takes a process over may lose it to who let it go.
@@ -169,9 +171,7 @@ func (s *Sampler) Run(ctx context.Context) error {
 		now, p := time.Now(), s.plan.Load()
 		if every := min(discoverEvery, p.shortestInterval()); now.Sub(discovered) >= every {
 			s.lookAtGenerations(now)
-			if err := s.Discover(now); err != nil {
-				s.deps.Log.Warn("Listing cgroups", "err", err)
-			}
+			s.discover(now)
 			discovered = now
 		}
 		wait := discoverEvery
@@ -199,6 +199,23 @@ func (s *Sampler) Run(ctx context.Context) error {
 		}
 		timer.Stop()
 	}
+}
+
+// discover is Discover for the schedule, which comes again and again: it logs an
+// error when it is another one than the last time, and when it is over.
+func (s *Sampler) discover(now time.Time) {
+	text := ""
+	if err := s.Discover(now); err != nil {
+		text = err.Error()
+	}
+	switch {
+	case text == s.unlisted:
+	case text == "":
+		s.deps.Log.Info("All cgroups can be listed again")
+	default:
+		s.deps.Log.Warn("Listing cgroups", "err", text)
+	}
+	s.unlisted = text
 }
 
 // Discover brings the groups in line with the cgroups that there are, and that
@@ -230,7 +247,8 @@ func (s *Sampler) Discover(now time.Time) error {
 	}
 	maps.DeleteFunc(s.missing, func(path string, _ uint64) bool { return !plan.names(path) })
 	for _, p := range plan.patterns {
-		if matched[p.entry] || !p.Literal() {
+		unlisted := walkErr != nil && s.groups[p.entry.Path] != nil
+		if matched[p.entry] || unlisted || !p.Literal() {
 			delete(s.missing, p.entry.Path)
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -585,6 +586,34 @@ func TestMemcgsComeAndGo(t *testing.T) {
 	}
 	if n := s.Snapshot().Self.MemcgsRemoved; n != 2 {
 		t.Errorf("%d memcgs removed, want 2", n)
+	}
+}
+
+// TestListingErrorIsLoggedOnce: not each time, but when it is another one, or over.
+func TestListingErrorIsLoggedOnce(t *testing.T) {
+	m := newMachine()
+	m.add(1, "/a", 100, 10)
+	s := started(t, m, entries("/a"))
+	var got []string
+	s.deps.Log = slog.New(slog.NewTextHandler(onLine(func(line string) {
+		_, line, _ = strings.Cut(line, "level=")
+		got = append(got, strings.TrimSpace(line))
+	}), nil))
+	tree := &brokenTree{machine: m}
+	s.deps.Cgroups = tree
+	for _, err := range []string{"", "no", "no", "no", "never", "never", "", "", "no"} {
+		tree.err = nil
+		if err != "" {
+			tree.err = errors.New(err)
+		}
+		s.discover(time.Now())
+	}
+	want := []string{
+		`WARN msg="Listing cgroups" err=no`, `WARN msg="Listing cgroups" err=never`,
+		`INFO msg="All cgroups can be listed again"`, `WARN msg="Listing cgroups" err=no`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
 	}
 }
 
