@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 
 	"mglru_exporter/collector"
@@ -24,16 +25,20 @@ func TestFleet(t *testing.T) {
 		name      string
 		opts      collector.Options
 		top       int
+		least     uint64 // resident pages for series of their own
 		windows   int
 		mustExist bool // the cap leaves room for all
 	}{
-		{"each process", collector.Options{LabelPID: true, LabelComm: true, MaxSeries: 20_000}, 20, 8, false},
-		{"top 3, merged others", collector.Options{LabelPID: true, LabelComm: true, MaxSeries: 200_000}, 3, 8, true},
-		{"without pid", collector.Options{LabelComm: true, MaxSeries: 20_000}, 20, 8, false},
-		{"without pid and comm", collector.Options{MaxSeries: 5_000}, 20, 8, false},
+		{"each process", collector.Options{LabelPID: true, LabelComm: true, MaxSeries: 20_000}, 20, 64, 8, false},
+		{"top 3, merged others", collector.Options{LabelPID: true, LabelComm: true, MaxSeries: 200_000}, 3, 64, 8, true},
+		{"without pid", collector.Options{LabelComm: true, MaxSeries: 20_000}, 20, 64, 8, false},
+		{"without pid and comm", collector.Options{MaxSeries: 5_000}, 20, 64, 8, false},
+		// The names of a memcg, and the whole of it, have about as much.
+		{"without pid, across min_resident", collector.Options{LabelComm: true, MaxSeries: 200_000}, 20, 2_300, 8, true},
+		{"without pid and comm, across min_resident", collector.Options{MaxSeries: 200_000}, 20, 13_000, 8, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := newFleet(t, 200, 25, c.opts, c.top)
+			f := newFleet(t, 200, 25, c.opts, c.top, c.least)
 			var snap *heat.Snapshot
 			col := collector.New(func() *heat.Snapshot { return snap }, c.opts)
 			seen := map[string]float64{}
@@ -78,7 +83,20 @@ func TestFleet(t *testing.T) {
 var processFamilies = []string{
 	"hot_bytes", "warm_bytes", "cold_bytes", "unobserved_bytes", "resident_bytes", "swapped_bytes",
 	"region_accesses", "idle_bytes", "reaccessed_bytes_total", "heat_ratio",
-	"excluded_bytes", "mapping_never_accessed_bytes", "address_accesses", "address_band_info",
+	"excluded_bytes", "mapping_never_accessed_bytes", "address_accesses", "address_resident_bytes", "address_band_info",
+}
+
+// TestProcessFamiliesAreAllOfThem: those are all that have the label pid.
+func TestProcessFamiliesAreAllOfThem(t *testing.T) {
+	var got []string
+	for _, f := range gather(t, collector.New(fixed(twoNodes()), all())) {
+		if slices.ContainsFunc(f.GetMetric()[0].GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == "pid" }) {
+			got = append(got, strings.TrimPrefix(f.GetName(), "mglru_"))
+		}
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(processFamilies)), slices.Sorted(slices.Values(got))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 }
 
 // seriesOf is how many series Prometheus makes of a metric.
@@ -153,12 +171,12 @@ var fleetPaths = []string{
 	"/system.slice/service-%[1]d.service",
 }
 
-func newFleet(t *testing.T, memcgs, procs int, opts collector.Options, top int) *fleet {
+func newFleet(t *testing.T, memcgs, procs int, opts collector.Options, top int, least uint64) *fleet {
 	f := &fleet{t: t, rng: rand.New(rand.NewPCG(1, 2)), nextID: 1000, now: time.Unix(1_000_000, 0), gone: map[int]bool{}}
 	for i := range memcgs {
 		tracker, err := heat.NewTracker(heat.Params{
 			PassesPerWindow: 4, HotFraction: 0.5, RegionBuckets: []uint64{0, 1, 8, 64, 256, 512, 1024, 2048},
-			Top: top, MinResident: 64 * heat.PageSize, LabelPID: opts.LabelPID, LabelComm: opts.LabelComm,
+			Top: top, MinResident: least * heat.PageSize, LabelPID: opts.LabelPID, LabelComm: opts.LabelComm,
 			IdleAges: []time.Duration{time.Minute, 5 * time.Minute}, Average: 10 * time.Minute,
 		})
 		if err != nil {
@@ -173,10 +191,10 @@ func newFleet(t *testing.T, memcgs, procs int, opts collector.Options, top int) 
 	return f
 }
 
-// newProcess is one of a few names, one of which is no UTF-8.
+// newProcess is one of a few names, one of which is no UTF-8, and one empty.
 func (f *fleet) newProcess() heat.Process {
 	f.nextID++
-	comm := []string{"postgres", "java", "nginx", "sh\xff", "a\nb"}[f.rng.IntN(5)]
+	comm := []string{"postgres", "java", "nginx", "sh\xff", "a\nb", ""}[f.rng.IntN(6)]
 	return heat.Process{ProcessID: heat.ProcessID{TGID: f.nextID, Start: uint64(f.nextID), Image: 1}, Comm: comm}
 }
 
