@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -166,6 +167,10 @@ func TestSignals(t *testing.T) {
 	stderr := &logged{address: make(chan string, 1)}
 	cmd := exec.CommandContext(t.Context(), self, "--config.file="+file, "--web.listen-address=127.0.0.1:0")
 	cmd.Env, cmd.Stderr = append(os.Environ(), asCommand+"=1"), stderr
+	// It ends with this thread, should the test have no chance to end it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
