@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/bits"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,8 @@ type Stock struct {
 	gens    *genCache
 	proofs  proofs
 	bpf     *bpf.Stock
+	// aging is the inode of the memcg that is aged, or was last.
+	aging atomic.Uint64
 }
 
 // NewStock returns a source that is not attached yet. The processes are those in
@@ -52,11 +55,29 @@ func (s *Stock) Info() heat.SourceInfo {
 
 // Start implements Source.
 func (s *Stock) Start(sink Sink) (err error) {
-	s.bpf, err = bpf.OpenStock(s.opts, func(records []heat.Record) {
-		s.proofs.take(records)
-		sink(records)
-	})
+	s.bpf, err = bpf.OpenStock(s.opts, func(records []heat.Record) { sink(s.harvested(records)) })
 	return err
+}
+
+// harvested learns from records, and returns those that are to be passed on: not
+// the word that a walk of one memcg came to the end of a process whose pass is
+// another's. The process has moved since its pass listed it, and that walk passed
+// over the pages that it brought along.
+func (s *Stock) harvested(records []heat.Record) []heat.Record {
+	s.proofs.take(records)
+	inode, n := s.aging.Load(), 0
+	for i := range records {
+		if r := &records[i]; r.Kind == heat.KindWalk {
+			if p := s.proofs.of(r.TGID); p == nil || p.inode != inode {
+				continue
+			}
+		}
+		if n != i {
+			records[n] = records[i]
+		}
+		n++
+	}
+	return records[:n]
 }
 
 // Watch implements Source.
@@ -97,6 +118,7 @@ func (s *Stock) Age(ctx context.Context, req Request) (Outcome, error) {
 		tgids[i] = req.Processes[i].TGID
 	}
 	pass, err := s.bpf.Age(ctx, func(walked func() uint64) error {
+		s.aging.Store(req.Inode)
 		return s.age(ctx, req, nodes, walked)
 	}, tgids)
 	out.Lost, out.LostBy, out.CPU = pass.Lost, pass.LostBy, pass.CPU

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/process"
 )
@@ -124,4 +125,33 @@ func TestProofs(t *testing.T) {
 	check("not to be aged", pass(noSwap, pages(0, 4), false), skip(skipNoSwap, 0, 4))
 	noSwap.Residency = resident(heat.File, pages(0, 4))
 	check("a file is", pass(noSwap, pages(0, 4), false))
+}
+
+// TestWalkOfAnotherMemcg: process 1 was listed for a pass of one memcg, and is walked
+// by that of another one, where it has moved meanwhile. That proves nothing of the
+// pages that the first is charged for.
+func TestWalkOfAnotherMemcg(t *testing.T) {
+	s := NewStock(bpf.StockOptions{}, process.NewFS(t.TempDir()), "", "")
+	req := func(inode uint64, tgid int) Request {
+		return Request{Inode: inode, Processes: []heat.Process{{ProcessID: heat.ProcessID{TGID: tgid}}}}
+	}
+	s.proofs.begin(req(7, 1))
+	s.proofs.begin(req(8, 2))
+	walk := func(tgid int) heat.Record { return heat.Record{Kind: heat.KindWalk, TGID: tgid} }
+	young := heat.Record{Kind: heat.KindYoung, TGID: 1, Start: heat.RegionSize}
+	for _, tc := range []struct {
+		name  string
+		aging uint64
+		want  []heat.Record
+	}{
+		{"its own memcg is aged", 7, []heat.Record{walk(1), young}},
+		{"another one is", 8, []heat.Record{young, walk(2)}},
+		{"one that has begun with neither", 9, []heat.Record{young}},
+	} {
+		s.aging.Store(tc.aging)
+		got := s.harvested([]heat.Record{walk(1), young, walk(2), walk(3)})
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		}
+	}
 }
