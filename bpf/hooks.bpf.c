@@ -176,6 +176,8 @@ struct uses {
 volatile struct uses page_idle;
 /* DAMON, for each page or huge page that it has picked. */
 volatile struct uses damon;
+/* To write lru_gen/enabled, which may switch our probes off for a while. */
+volatile struct uses switching;
 
 #define COUNT(uses, function)                                    \
 	SEC("fentry/" #function)                                 \
@@ -196,6 +198,7 @@ COUNT(page_idle, page_idle_bitmap_write)
 /* All ways of DAMON to clear a bit go through these two. */
 COUNT(damon, damon_ptep_mkold)
 COUNT(damon, damon_pmdp_mkold)
+COUNT(switching, store_enabled)
 
 struct age_args {
 	__s32 memcg_id;

@@ -64,13 +64,15 @@ func (h *Hooks) open(opts HooksOptions) error {
 	} else {
 		programs = append(programs, hooksProgOnRegion)
 	}
-	// Absent without CONFIG_PROC_PAGE_MONITOR, CONFIG_IDLE_PAGE_TRACKING and CONFIG_DAMON.
+	// Absent without CONFIG_PROC_PAGE_MONITOR, CONFIG_IDLE_PAGE_TRACKING and
+	// CONFIG_DAMON; newer kernels have more than one enabled_store.
 	for _, name := range []string{
 		hooksProgOnClearBegin, hooksProgOnClearEnd,
 		hooksProgBeginPageIdleBitmapRead, hooksProgEndPageIdleBitmapRead,
 		hooksProgBeginPageIdleBitmapWrite, hooksProgEndPageIdleBitmapWrite,
 		hooksProgBeginDamonPtepMkold, hooksProgEndDamonPtepMkold,
 		hooksProgBeginDamonPmdpMkold, hooksProgEndDamonPmdpMkold,
+		hooksProgBeginStoreEnabled, hooksProgEndStoreEnabled,
 	} {
 		if hasFunc(kernel, spec.Programs[name].AttachTo) {
 			programs = append(programs, name)
@@ -153,7 +155,9 @@ type Uses struct {
 // reason of the skips that it is to be taken for. It is the same ones each time.
 func (h *Hooks) Unseen() (map[string]Uses, error) {
 	all := map[string]Uses{}
-	for reason, name := range map[string]string{SkipPageIdle: hooksVarPageIdle, SkipOtherWalker: hooksVarDamon} {
+	for reason, name := range map[string]string{
+		SkipPageIdle: hooksVarPageIdle, SkipOtherWalker: hooksVarDamon, SkipSwitched: hooksVarSwitching,
+	} {
 		var u hooksUses
 		// One that goes by between the reads of the two looks as if under way.
 		if err := h.coll.Variables[name].Get(&u); err != nil {

@@ -46,10 +46,12 @@ const (
 	hooksProgBeginDamonPtepMkold      = "begin_damon_ptep_mkold"
 	hooksProgBeginPageIdleBitmapRead  = "begin_page_idle_bitmap_read"
 	hooksProgBeginPageIdleBitmapWrite = "begin_page_idle_bitmap_write"
+	hooksProgBeginStoreEnabled        = "begin_store_enabled"
 	hooksProgEndDamonPmdpMkold        = "end_damon_pmdp_mkold"
 	hooksProgEndDamonPtepMkold        = "end_damon_ptep_mkold"
 	hooksProgEndPageIdleBitmapRead    = "end_page_idle_bitmap_read"
 	hooksProgEndPageIdleBitmapWrite   = "end_page_idle_bitmap_write"
+	hooksProgEndStoreEnabled          = "end_store_enabled"
 	hooksProgFinish                   = "finish"
 	hooksProgOnClearBegin             = "on_clear_begin"
 	hooksProgOnClearEnd               = "on_clear_end"
@@ -63,6 +65,7 @@ const (
 	hooksVarLost                      = "lost"
 	hooksVarOnlyWatched               = "only_watched"
 	hooksVarPageIdle                  = "page_idle"
+	hooksVarSwitching                 = "switching"
 	hooksVarWakeBytes                 = "wake_bytes"
 )
 
@@ -113,10 +116,12 @@ type hooksProgramSpecs struct {
 	BeginDamonPtepMkold      *ebpf.ProgramSpec `ebpf:"begin_damon_ptep_mkold"`
 	BeginPageIdleBitmapRead  *ebpf.ProgramSpec `ebpf:"begin_page_idle_bitmap_read"`
 	BeginPageIdleBitmapWrite *ebpf.ProgramSpec `ebpf:"begin_page_idle_bitmap_write"`
+	BeginStoreEnabled        *ebpf.ProgramSpec `ebpf:"begin_store_enabled"`
 	EndDamonPmdpMkold        *ebpf.ProgramSpec `ebpf:"end_damon_pmdp_mkold"`
 	EndDamonPtepMkold        *ebpf.ProgramSpec `ebpf:"end_damon_ptep_mkold"`
 	EndPageIdleBitmapRead    *ebpf.ProgramSpec `ebpf:"end_page_idle_bitmap_read"`
 	EndPageIdleBitmapWrite   *ebpf.ProgramSpec `ebpf:"end_page_idle_bitmap_write"`
+	EndStoreEnabled          *ebpf.ProgramSpec `ebpf:"end_store_enabled"`
 	Finish                   *ebpf.ProgramSpec `ebpf:"finish"`
 	OnClearBegin             *ebpf.ProgramSpec `ebpf:"on_clear_begin"`
 	OnClearEnd               *ebpf.ProgramSpec `ebpf:"on_clear_end"`
@@ -144,6 +149,7 @@ type hooksVariableSpecs struct {
 	Lost        *ebpf.VariableSpec `ebpf:"lost"`
 	OnlyWatched *ebpf.VariableSpec `ebpf:"only_watched"`
 	PageIdle    *ebpf.VariableSpec `ebpf:"page_idle"`
+	Switching   *ebpf.VariableSpec `ebpf:"switching"`
 	WakeBytes   *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -187,6 +193,7 @@ type hooksVariables struct {
 	Lost        *ebpf.Variable `ebpf:"lost"`
 	OnlyWatched *ebpf.Variable `ebpf:"only_watched"`
 	PageIdle    *ebpf.Variable `ebpf:"page_idle"`
+	Switching   *ebpf.Variable `ebpf:"switching"`
 	WakeBytes   *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
@@ -199,10 +206,12 @@ type hooksPrograms struct {
 	BeginDamonPtepMkold      *ebpf.Program `ebpf:"begin_damon_ptep_mkold"`
 	BeginPageIdleBitmapRead  *ebpf.Program `ebpf:"begin_page_idle_bitmap_read"`
 	BeginPageIdleBitmapWrite *ebpf.Program `ebpf:"begin_page_idle_bitmap_write"`
+	BeginStoreEnabled        *ebpf.Program `ebpf:"begin_store_enabled"`
 	EndDamonPmdpMkold        *ebpf.Program `ebpf:"end_damon_pmdp_mkold"`
 	EndDamonPtepMkold        *ebpf.Program `ebpf:"end_damon_ptep_mkold"`
 	EndPageIdleBitmapRead    *ebpf.Program `ebpf:"end_page_idle_bitmap_read"`
 	EndPageIdleBitmapWrite   *ebpf.Program `ebpf:"end_page_idle_bitmap_write"`
+	EndStoreEnabled          *ebpf.Program `ebpf:"end_store_enabled"`
 	Finish                   *ebpf.Program `ebpf:"finish"`
 	OnClearBegin             *ebpf.Program `ebpf:"on_clear_begin"`
 	OnClearEnd               *ebpf.Program `ebpf:"on_clear_end"`
@@ -220,10 +229,12 @@ func (p *hooksPrograms) Close() error {
 		p.BeginDamonPtepMkold,
 		p.BeginPageIdleBitmapRead,
 		p.BeginPageIdleBitmapWrite,
+		p.BeginStoreEnabled,
 		p.EndDamonPmdpMkold,
 		p.EndDamonPtepMkold,
 		p.EndPageIdleBitmapRead,
 		p.EndPageIdleBitmapWrite,
+		p.EndStoreEnabled,
 		p.Finish,
 		p.OnClearBegin,
 		p.OnClearEnd,

@@ -31,7 +31,7 @@ const (
 func SkipReasons() []string {
 	return []string{
 		"none", "foreign", "no_swap", "migrating", "not_lru", "pte_lock", "pmd_lock", "split", "heuristics",
-		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs, SkipPageIdle, SkipOtherWalker,
+		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs, SkipPageIdle, SkipSwitched, SkipOtherWalker,
 	}
 }
 
@@ -41,6 +41,7 @@ const skipClearRefs = "clear_refs"
 // Reasons where accessed bits of any process may have been taken away.
 const (
 	SkipPageIdle    = "page_idle"    // somebody used page_idle/bitmap
+	SkipSwitched    = "switched"     // somebody wrote to EnabledPath: the probes may have been off
 	SkipOtherWalker = "other_walker" // DAMON was at work; the sampler's too, where it finds it running
 )
 

@@ -33,7 +33,7 @@ var (
 		Package: "test/vm/guest", Tags: "guest", As: "stock", Env: []string{"MGLRU_SOURCE=stock"}, Timeout: 20 * time.Minute,
 		// Of the hooks alone, or of the command whatever its source.
 		Skip: []string{
-			"TestProbesSwitchedOff", "TestProbesOfOthersStayOn", "TestContainer", "TestCapabilitiesOfFiles", "TestServe",
+			"TestProbesSwitchedOff", "TestProbesOffBetweenPasses", "TestProbesOfOthersStayOn", "TestContainer", "TestCapabilitiesOfFiles", "TestServe",
 			"TestRefusals", "TestMemcgThatComesLater", "TestHooksAndStockAgree", "TestDAMONMakesNothingCold",
 			"TestWorkload", "TestWorkloadLedger", "TestWorkloadLife",
 		},

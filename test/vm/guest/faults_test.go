@@ -458,12 +458,12 @@ func TestProbesSwitchedOff(t *testing.T) {
 			if got, want := r.count(m), (tally{unobserved: m.NumPages()}); got != want {
 				t.Errorf("touched while the probes were off: %v, want %v", got, want)
 			}
-			for range 2 {
+			for range 4 { // that we have switched them on is one more reason for doubt
 				m.TouchAll(t)
 				r.mustPass(t, memcgPath)
 			}
 			if got, want := r.count(m), (tally{hot: m.NumPages()}); got != want {
-				t.Errorf("a window later: %v, want %v", got, want)
+				t.Errorf("two windows later: %v, want %v", got, want)
 			}
 		})
 	}
