@@ -120,7 +120,8 @@ int BPF_PROG(on_mm, struct bpf_mglru_should_skip_mm_ctl *ctl)
 /*
  * Writing to /proc/PID/clear_refs takes the accessed bits of a process, or of a
  * part of it, away from our passes. It comes as often as somebody writes, unlike
- * the clearing of single bits, which it would cost too much to watch.
+ * the clearing of single bits, which it would cost too much to watch. Several
+ * processes may share the memory: as with walks it is the owner's.
  */
 static __always_inline int on_clear(struct file *file)
 {
@@ -135,7 +136,9 @@ static __always_inline int on_clear(struct file *file)
 	if (!link)
 		return 0;
 	task = (void *)link - bpf_core_field_offset(struct task_struct, pid_links);
-	tgid = BPF_CORE_READ(task, tgid);
+	tgid = BPF_CORE_READ(task, mm, owner, tgid);
+	if (!tgid)
+		tgid = BPF_CORE_READ(task, tgid);
 	w = watch_of(tgid);
 	if (w) {
 		struct header h = {

@@ -44,6 +44,7 @@ struct pid {
 };
 
 struct task_struct {
+	struct mm_struct *mm;
 	int tgid;
 	struct hlist_node pid_links[4];
 };

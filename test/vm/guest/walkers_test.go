@@ -65,6 +65,41 @@ func TestDAMONBetweenPasses(t *testing.T) {
 	}
 }
 
+// TestClearRefsOfWhoSharesMemory: what is written to one process takes the accessed
+// bits of all that share its memory, and it is the memory's owner whose pages are
+// judged.
+func TestClearRefsOfWhoSharesMemory(t *testing.T) {
+	const memcg = "/test/sharedclear"
+	w := StartWorkload(t, memcg)
+	busy := w.Map(t, Area{Name: "busy", Kind: Anon, Size: 8 * mib, Node: 0})
+	idle := w.Map(t, Area{Name: "idle", Kind: Shmem, Size: 4 * mib, Node: 1})
+	clearRefs := fmt.Sprintf("/proc/%d/clear_refs", w.Share(t))
+	r := newRig(t, bpf.HooksOptions{}, "aging: {passes_per_window: 2}", memcg)
+	r.mustPass(t, memcg)
+	w.EndPass()
+	for window := range 3 {
+		r.window(t, w, memcg, func(int) {
+			busy.TouchAll(t)
+			if window == 1 {
+				if err := os.WriteFile(clearRefs, []byte("1"), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		wantBusy, wantIdle := tally{hot: busy.NumPages()}, tally{cold: idle.NumPages()}
+		if window > 0 && sourceName() == "hooks" {
+			wantIdle = tally{unobserved: idle.NumPages()}
+			wantBusy = tally{unobserved: busy.NumPages()}
+		}
+		if got := r.count(busy); got != wantBusy {
+			t.Errorf("window %d: touched before every pass: %v, want %v", window, got, wantBusy)
+		}
+		if got := r.count(idle); got != wantIdle {
+			t.Errorf("window %d: never touched: %v, want %v", window, got, wantIdle)
+		}
+	}
+}
+
 // awaitDAMON waits until DAMON has looked at the process some times: before each
 // time that it sleeps it clears bits.
 func awaitDAMON(t *testing.T) {

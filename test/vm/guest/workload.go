@@ -194,13 +194,19 @@ func drainLRUBatches(t testing.TB) {
 
 // Fork makes the workload fork and returns the child's pid. The child maps all
 // that its parent maps and touches none of it; it dies with its parent.
-func (w *Workload) Fork(t testing.TB) int {
+func (w *Workload) Fork(t testing.TB) int { return w.child(t, "fork") }
+
+// Share makes the workload start another process in its own memory, as vfork does,
+// and returns its pid. It dies with its parent.
+func (w *Workload) Share(t testing.TB) int { return w.child(t, "share") }
+
+func (w *Workload) child(t testing.TB, command string) int {
 	t.Helper()
-	child, err := strconv.Atoi(strings.TrimPrefix(w.Do(t, "fork"), "child="))
+	pid, err := strconv.Atoi(strings.TrimPrefix(w.Do(t, "%s", command), "child="))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return child
+	return pid
 }
 
 // Exec makes the workload exec itself: the same process with nothing mapped.

@@ -21,6 +21,8 @@
  *   mremap NAME SIZE        move NAME NODE
  *   comm NAME               sets the process's name
  *   fork                    "ok child=PID"; the child maps all and touches nothing
+ *   share                   "ok child=PID"; the child is another process in the
+ *                           same memory, as between vfork and exec
  *   exec                    the same program again, with nothing mapped
  *   exit-leader             the first thread exits, another one carries on
  *   quit
@@ -35,6 +37,7 @@
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -433,21 +436,39 @@ static void do_mremap(char **words)
 	answer("ok %s addr=%p size=%zu", a->name, to, size);
 }
 
+static int idle_child(void *unused)
+{
+	(void)unused;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(STDIN_FILENO);
+	close(STDOUT_FILENO);
+	while (pause() < 0)
+		;
+	return 0;
+}
+
+static void answer_child(const char *what, pid_t child)
+{
+	if (child < 0)
+		answer("error %s: %s", what, strerror(errno));
+	else
+		answer("ok child=%d", child);
+}
+
 static void do_fork(void)
 {
 	pid_t child = fork();
 
-	if (child == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(STDIN_FILENO);
-		close(STDOUT_FILENO);
-		for (;;)
-			pause();
-	}
-	if (child < 0)
-		answer("error fork: %s", strerror(errno));
-	else
-		answer("ok child=%d", child);
+	if (child == 0)
+		idle_child(NULL);
+	answer_child("fork", child);
+}
+
+static void do_share(void)
+{
+	static char stack[4 * PAGE] __attribute__((aligned(16)));
+
+	answer_child("clone", clone(idle_child, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL));
 }
 
 static void *serve(void *unused);
@@ -506,6 +527,8 @@ static void command(char **words)
 		ok_or_errno(name, prctl(PR_SET_NAME, words[1] ? words[1] : ""));
 	} else if (is(name, "fork")) {
 		do_fork();
+	} else if (is(name, "share")) {
+		do_share();
 	} else if (is(name, "exec")) {
 		/* Not /proc/self: the leader may be gone, and its link with it. */
 		execv("/proc/thread-self/exe", arguments);
