@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"mglru_exporter/bpf"
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
@@ -156,7 +155,7 @@ func hostParts(cfg *config.Config, log *slog.Logger) (_ source.Source, _ sampler
 		Cgroups:     cgroups,
 		Processes:   processes,
 		Generations: func() ([]memcg.LRUGen, error) { return memcg.ReadLRUGen("/sys") },
-		SkipReasons: bpf.SkipReasons(),
+		SkipReasons: source.SkipReasons(),
 		Log:         log,
 	}, nil
 }

@@ -8,7 +8,6 @@ import (
 	"math/bits"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -48,10 +47,6 @@ type Mapping struct {
 // PlainAnon tells whether it maps memory without a file, all of whose pages are
 // anonymous.
 func (m *Mapping) PlainAnon() bool { return m.kind() == areaAnon }
-
-// ShowsVCPU tells whether it is the state of a virtual CPU of KVM, so that its
-// process runs a guest.
-func (m *Mapping) ShowsVCPU() bool { return strings.HasPrefix(m.Name, "anon_inode:kvm-vcpu") }
 
 // A MappingReader reads the mappings of processes, and makes the kernel count
 // anew what is referenced. It keeps its buffers; never use one from two

@@ -30,6 +30,10 @@ type VMA struct {
 // have the mapping.
 func (v *VMA) Shared() bool { return v.Perms[3] == 's' }
 
+// ShowsVCPU tells whether it is the state of a virtual CPU of KVM, so that its
+// process runs a guest.
+func (v *VMA) ShowsVCPU() bool { return strings.HasPrefix(v.Name, "anon_inode:kvm-vcpu") }
+
 // Domain returns it as package heat sees it.
 func (v *VMA) Domain() heat.Mapping {
 	m := heat.Mapping{

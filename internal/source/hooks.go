@@ -13,6 +13,7 @@ import (
 	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/process"
 )
 
 // passTries is how often a pass is tried that lost a race or was interrupted.
@@ -25,15 +26,17 @@ type Hooks struct {
 	ids     idCache
 	bpf     *bpf.Hooks
 	unseen  unseen
+	guests  guests
 }
 
-// NewHooks returns a source that is not attached yet. lruGen is debugfs'
-// lru_gen file, where the kernel tells its memcg ids; sysRoot is "/sys".
-func NewHooks(opts bpf.HooksOptions, lruGen, sysRoot string) *Hooks {
+// NewHooks returns a source that is not attached yet. The processes are those in
+// procs. lruGen is debugfs' lru_gen file, where the kernel tells its memcg ids;
+// sysRoot is "/sys".
+func NewHooks(opts bpf.HooksOptions, procs process.FS, lruGen, sysRoot string) *Hooks {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Hooks{opts: opts, sysRoot: sysRoot, ids: idCache{file: lruGen, ids: map[string]cachedID{}}}
+	return &Hooks{opts: opts, sysRoot: sysRoot, ids: idCache{file: lruGen, ids: map[string]cachedID{}}, guests: guests{maps: procs.Maps}}
 }
 
 // Info implements Source.
@@ -50,6 +53,7 @@ func (h *Hooks) Start(sink Sink) (err error) {
 // Watch implements Source.
 func (h *Hooks) Watch(add, remove []int) ([]int, error) {
 	h.unseen.forget(remove)
+	h.guests.forget(remove)
 	return h.bpf.Watch(add, remove)
 }
 
@@ -73,7 +77,8 @@ func (h *Hooks) Close() error {
 }
 
 // Age implements Source. Where somebody took accessed bits away since the pass
-// before began, nothing can be said of what this one did not find young.
+// before began, nothing can be said of what this one did not find young; nor where
+// a guest's accesses set other bits.
 func (h *Hooks) Age(ctx context.Context, req Request) (Outcome, error) {
 	nodes, err := nodesWithMemory(h.sysRoot)
 	if err != nil {
@@ -87,7 +92,8 @@ func (h *Hooks) Age(ctx context.Context, req Request) (Outcome, error) {
 	out.Nodes = nodes
 	now, err := h.bpf.Unseen()
 	if err == nil {
-		err = h.bpf.Deliver(ctx, h.unseen.pass(req.Processes, begun, now))
+		skips := h.unseen.pass(req.Processes, begun, now)
+		err = h.bpf.Deliver(ctx, append(skips, h.guests.pass(req)...))
 	}
 	if ageErr == nil && err != nil {
 		ageErr = failure(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -100,7 +101,6 @@ func (r *Referenced) Close() error { return nil }
 const (
 	skipReclaim = "reclaim"       // reclaim may have cleared the accessed bits
 	skipWalker  = "other_walker"  // DAMON may have moved them to the page
-	skipGuest   = "guest_memory"  // a KVM guest's accesses set other bits
 	skipShared  = "shared_memory" // another process has the same address space
 )
 
@@ -153,7 +153,7 @@ func (r *Referenced) observe(reader *process.MappingReader, o *observed, s *heat
 		return nil, err
 	}
 	j := judge{
-		selection: *s, before: o.maps, walkers: walkers || o.walkers, guest: runsGuest(maps),
+		selection: *s, before: o.maps, walkers: walkers || o.walkers, guest: slices.ContainsFunc(maps, func(m process.Mapping) bool { return m.ShowsVCPU() }),
 		lost: r.reclaim.lost(o.reclaimed, reclaimed),
 	}
 	w := j.window(maps)
@@ -234,14 +234,4 @@ func kcmpVM(tgid, other int) (bool, error) {
 		return false, fmt.Errorf("kcmp: %w", errno)
 	}
 	return n == 0, nil
-}
-
-// runsGuest tells whether a process runs a guest of KVM.
-func runsGuest(maps []process.Mapping) bool {
-	for i := range maps {
-		if maps[i].ShowsVCPU() {
-			return true
-		}
-	}
-	return false
 }

@@ -13,6 +13,7 @@ import (
 
 	"mglru_exporter/bpf"
 	"mglru_exporter/internal/preflight"
+	"mglru_exporter/internal/process"
 )
 
 // lruGenPath is debugfs' file of generations. A test may have another.
@@ -32,7 +33,7 @@ type candidate struct {
 // candidates are in the order of preference.
 func candidates() []candidate {
 	return []candidate{
-		{"hooks", preflightHooks, openHooks, nil},
+		{"hooks", preflightHooks, openHooks, notesHooks()},
 		{"stock", preflightStock, openStock, notesStock()},
 		{"referenced", preflightReferenced, openReferenced, notesReferenced()},
 	}
@@ -78,11 +79,19 @@ func openHooks(log *slog.Logger) (Source, error) {
 	if _, err := nodesWithMemory("/sys"); err != nil {
 		return nil, err
 	}
-	return NewHooks(bpf.HooksOptions{Log: log}, lruGenPath, "/sys"), nil
+	return NewHooks(bpf.HooksOptions{Log: log}, process.NewFS("/proc"), lruGenPath, "/sys"), nil
 }
 
 func preflightHooks() []preflight.Requirement {
 	return append(bpf.PreflightHooks(), lruGenRequirement(), pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys"))
+}
+
+// notesHooks is what those should know who read its numbers.
+func notesHooks() []string {
+	return []string{
+		"what a process that runs a KVM guest has not accessed itself is unobserved",
+		"a huge page is hot, warm or cold as a whole",
+	}
 }
 
 // lruGenRequirement asks for debugfs, where memcg ids are.

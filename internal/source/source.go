@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
 )
 
@@ -84,6 +85,10 @@ type Outcome struct {
 	// CPU is the CPU time that aging took.
 	CPU time.Duration
 }
+
+// SkipReasons are the reasons that a source which ages memcgs may have to skip
+// memory, for counters that begin at 0.
+func SkipReasons() []string { return append(bpf.SkipReasons(), skipGuest) }
 
 // A Failure is why a pass failed.
 type Failure struct {

@@ -93,7 +93,7 @@ func TestRecordAndReplay(t *testing.T) {
 	}
 	src := newSource(bpf.HooksOptions{}, testLog(t))
 	var buf bytes.Buffer
-	h := recording.Header{Started: time.Now(), Source: src.Info().Name, Granularity: "page", PassesPerWindow: 3, Mappings: true, SkipReasons: bpf.SkipReasons()}
+	h := recording.Header{Started: time.Now(), Source: src.Info().Name, Granularity: "page", PassesPerWindow: 3, Mappings: true, SkipReasons: source.SkipReasons()}
 	out, err := recording.NewWriter(&buf, h)
 	if err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ func newRigOf(t testing.TB, src source.Source, extra string, memcgs ...string) *
 	}
 	log := testLog(t)
 	r.Sampler, err = sampler.New(r.cfg, r.src, sampler.Deps{
-		Cgroups: cgroups, Processes: r.proc, SkipReasons: bpf.SkipReasons(), Log: log,
+		Cgroups: cgroups, Processes: r.proc, SkipReasons: source.SkipReasons(), Log: log,
 		Visit: func(p heat.Process, part *heat.ResidentPart, c *heat.Classes) {
 			own := *c
 			own.Idle, own.Reaccessed = slices.Clone(c.Idle), slices.Clone(c.Reaccessed)
@@ -122,7 +122,7 @@ func newSource(opts bpf.HooksOptions, log *slog.Logger) source.Source {
 		return source.NewStock(bpf.StockOptions{RingBytes: opts.RingBytes, Log: log}, process.NewFS("/proc"), lruGen, "/sys")
 	}
 	opts.Log = log
-	return source.NewHooks(opts, lruGen, "/sys")
+	return source.NewHooks(opts, process.NewFS("/proc"), lruGen, "/sys")
 }
 
 func testLog(t testing.TB) *slog.Logger {

@@ -30,7 +30,7 @@ func TestHooksAndStockAgree(t *testing.T) {
 		w.Map(t, a)
 	}
 	log := testLog(t)
-	hooks := newRigOf(t, source.NewHooks(bpf.HooksOptions{Log: log}, lruGen, "/sys"), "", memcg)
+	hooks := newRigOf(t, source.NewHooks(bpf.HooksOptions{Log: log}, process.NewFS("/proc"), lruGen, "/sys"), "", memcg)
 	stock := newRigOf(t, source.NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc"), lruGen, "/sys"), "", memcg)
 	rigs := []*rig{hooks, stock}
 	for _, r := range rigs {
