@@ -151,8 +151,9 @@ func (h *harvest) Watch(add, remove []int) (refused []int, err error) {
 
 // A Pass is what one call of Age did.
 type Pass struct {
-	// Lost is how many records found the ring full since the pass before, and
-	// LostBy whose they were, by tgid.
+	// Lost is how many records were lost since the pass before, and LostBy whose
+	// they were, by tgid, if that is known of all: they found the ring full, were
+	// never made because a call was missed, or made no sense.
 	Lost   uint64
 	LostBy []int
 	// CPU is the CPU time of the aging thread.

@@ -143,8 +143,8 @@ var notes = map[string]note{
 		`rate(mglru_records_total[10m])`,
 	},
 	"mglru_records_lost_total": {
-		"What the kernel side had no room to report.", "records",
-		"Any increase means that memory reads unobserved.",
+		"What was harvested and never arrived.", "records",
+		"Any increase means that memory reads unobserved, not only of this memcg; where nobody knows whose it was, of all.",
 		`increase(mglru_records_lost_total[1h]) > 0`,
 	},
 	"mglru_skipped_walks_total": {

@@ -28,7 +28,7 @@ func newPasses() passes {
 		records: desc("records_total",
 			"Harvest records taken in from the kernel side. One record tells of one 2 MiB region.", "memcg"),
 		lost: desc("records_lost_total",
-			"Harvest records that the kernel side dropped because the ring buffer was full. What they told of is unobserved, not cold.", "memcg"),
+			"Harvest records that a pass over the memcg found to be lost, of this or any other memcg: the ring buffer was full, the kernel left out a call of our programs, or they made no sense. What they told of is unobserved, not cold.", "memcg"),
 		skips: desc("skipped_walks_total",
 			"Times that the kernel's walk passed over memory of the memcg without looking at it, by reason. That memory is unobserved, not cold.", "memcg", "reason"),
 		resets: desc("process_resets_total",

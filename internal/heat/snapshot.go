@@ -168,7 +168,8 @@ type PassStats struct {
 	Delay float64
 	// Records is the number of harvest records taken in.
 	Records uint64
-	// Lost is the number of harvest records that the kernel side had to drop.
+	// Lost is the number of harvest records, of any memcg, that these passes found
+	// to be lost.
 	Lost uint64
 	// Skips counts, by reason, what the walk said it could not look at.
 	Skips map[string]uint64
