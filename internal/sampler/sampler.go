@@ -3,6 +3,7 @@
 package sampler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,27 +20,10 @@ import (
 	"mglru_exporter/internal/source"
 )
 
-// Cgroups is the memory controller's cgroup tree.
-type Cgroups interface {
-	// Walk lists all cgroups that there are.
-	Walk() ([]memcg.Group, error)
-	// Procs lists the processes of one cgroup; memcg.ErrGone if it was removed.
-	Procs(path string) ([]int, error)
-}
-
-// Processes reads /proc.
-type Processes interface {
-	// Identify returns process.ErrGone or process.ErrNoMemory where there is
-	// nothing to watch.
-	Identify(pid int) (heat.Process, error)
-	// Residency replaces what is in res by what the process has in memory.
-	Residency(ctx context.Context, pid int, res *heat.Residency) error
-}
-
 // Deps are what a Sampler works with.
 type Deps struct {
-	Cgroups   Cgroups
-	Processes Processes
+	Cgroups   source.Cgroups
+	Processes source.Processes
 	// SkipReasons are the skip reasons whose counters exist from the start.
 	SkipReasons []string
 	// Generations lists the kernel's generations of all memcgs; nil for none.
@@ -371,14 +355,6 @@ func (s *Sampler) publish() {
 			Failures: map[string]uint64{"memcg_missing": n},
 		}})
 	}
-	slices.SortFunc(snap.Memcgs, func(a, b heat.MemcgSnapshot) int {
-		if a.Path < b.Path {
-			return -1
-		}
-		if a.Path > b.Path {
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(snap.Memcgs, func(a, b heat.MemcgSnapshot) int { return cmp.Compare(a.Path, b.Path) })
 	s.snapshot.Store(snap)
 }

@@ -7,21 +7,8 @@ import (
 	"time"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/recording"
 )
-
-// Cgroups is what a Recorder needs of the cgroup tree; see sampler.Cgroups.
-type Cgroups interface {
-	Walk() ([]memcg.Group, error)
-	Procs(path string) ([]int, error)
-}
-
-// Processes is what a Recorder needs of /proc; see sampler.Processes.
-type Processes interface {
-	Identify(pid int) (heat.Process, error)
-	Residency(ctx context.Context, pid int, res *heat.Residency) error
-}
 
 // A Recorder stands between a sampler and the machine: it is the cgroup tree,
 // /proc, the source and the clock to the sampler, passes on what the true ones

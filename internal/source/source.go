@@ -10,6 +10,7 @@ import (
 
 	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 )
 
 // A Sink takes the records of any walk that found pages of watched processes
@@ -54,6 +55,25 @@ type MappingSource interface {
 	Observe(p heat.Process, s *heat.Selection) (*heat.MappingWindow, error)
 	// SkipReasons are the reasons that a heat.MappingWindow may have.
 	SkipReasons() []string
+}
+
+// Cgroups is the memory controller's cgroup tree.
+type Cgroups interface {
+	// Walk lists all cgroups that there are. On an error it lists those that it
+	// could.
+	Walk() ([]memcg.Group, error)
+	// Procs lists the processes of one cgroup; memcg.ErrGone if it was removed.
+	Procs(path string) ([]int, error)
+}
+
+// Processes reads /proc.
+type Processes interface {
+	// Identify returns process.ErrGone or process.ErrNoMemory where there is
+	// nothing to watch; after any other error nobody can tell.
+	Identify(pid int) (heat.Process, error)
+	// Residency replaces what is in res by what the process has in memory. Its
+	// errors are those of Identify.
+	Residency(ctx context.Context, pid int, res *heat.Residency) error
 }
 
 // A Request asks for one pass.
