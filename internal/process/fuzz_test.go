@@ -39,18 +39,27 @@ func FuzzParseMaps(f *testing.F) {
 	})
 }
 
-func FuzzParseSmaps(f *testing.F) {
+func FuzzSumsOfSmaps(f *testing.F) {
 	f.Add(testdata(f, "vm-1node/smaps"))
 	f.Add(testdata(f, "vm-1node/smaps_rollup"))
-	f.Fuzz(func(_ *testing.T, b []byte) {
+	f.Fuzz(func(t *testing.T, b []byte) {
 		vmas := []VMA{{Start: 0x561852e86000, End: 0x561852e90000}, {Start: 0x7f0000000000, End: 0x7f8000000000}}
-		sums, err := parseSmaps(b, vmas)
-		if err == nil {
-			for i := range sums {
-				sums[i].pagesByType(&vmas[i])
-			}
+		maps, err := parseMappings(b, nil)
+		if err != nil {
+			return
 		}
-		_, _ = parseRollup(b)
+		sums := sumsOf(maps, vmas)
+		var all, found uint64
+		for i := range maps {
+			all += maps[i].Rss
+		}
+		for i := range sums {
+			found += sums[i].Rss
+			sums[i].pagesByType()
+		}
+		if found > all {
+			t.Errorf("%d bytes are resident within two mappings, %d in all", found, all)
+		}
 	})
 }
 

@@ -130,7 +130,7 @@ func TestReadHugePages(t *testing.T) {
 	mem[2*heat.RegionSize+5*heat.PageSize] = 1 // likewise
 	// khugepaged may make huge pages of the rest at any time.
 	var res heat.Residency
-	before, sums := Rollup{Rss: 1}, Rollup{}
+	before, sums := Mapping{Rss: 1}, Mapping{}
 	for before.Rss != sums.Rss {
 		before = smapsWithin(t, mem)
 		if err := r.Read(context.Background(), os.Getpid(), &res); err != nil {
@@ -199,13 +199,10 @@ func TestReadAgreesWithTheKernelsSums(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkSorted(t, &res)
-	sum, err := r.fs.Rollup(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sum := rollup(t, pid)
 	got := totals(&res)
-	if total := got[0] + got[1] + got[2]; total != sum.Resident() {
-		t.Errorf("%d bytes are resident, smaps_rollup says %d", total, sum.Resident())
+	if total, want := got[0]+got[1]+got[2], sum.Rss+sum.PrivateHugetlb+sum.SharedHugetlb; total != want {
+		t.Errorf("%d bytes are resident, smaps_rollup says %d", total, want)
 	}
 	if got[heat.Anon] != sum.Anonymous {
 		t.Errorf("%d bytes are anon, smaps_rollup says %d", got[heat.Anon], sum.Anonymous)
@@ -241,8 +238,8 @@ func TestReadOfAProcessThatIsNotThere(t *testing.T) {
 		if _, err := r.fs.Maps(pid); !errors.Is(err, want) {
 			t.Errorf("%s: Maps: %v, want %v", name, err, want)
 		}
-		if _, err := r.fs.Rollup(pid); !errors.Is(err, want) {
-			t.Errorf("%s: Rollup: %v, want %v", name, err, want)
+		if _, err := NewMappingReader(r.fs).Read(pid); !errors.Is(err, want) {
+			t.Errorf("%s: MappingReader.Read: %v, want %v", name, err, want)
 		}
 	}
 	check("zombie", ErrNoMemory)

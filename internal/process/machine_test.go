@@ -185,14 +185,35 @@ func aligned(t *testing.T, n int) []byte {
 }
 
 // smapsWithin sums up what smaps says of the mappings within mem.
-func smapsWithin(t *testing.T, mem []byte) Rollup {
+func smapsWithin(t *testing.T, mem []byte) Mapping {
 	t.Helper()
 	start := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(mem))))
-	sums, _, err := smapsOf("/proc/self", []VMA{{Start: start, End: start + uint64(len(mem))}}, nil)
+	var r Reader
+	sums, err := r.smapsOf("/proc/self", []VMA{{Start: start, End: start + uint64(len(mem))}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return sums[0]
+}
+
+// rollup returns what the kernel itself sums up of a process, in smaps_rollup.
+func rollup(t *testing.T, pid int) Mapping {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parseRollup(t, b)
+}
+
+// parseRollup parses a smaps_rollup file, which is like one of a single mapping.
+func parseRollup(t *testing.T, b []byte) Mapping {
+	t.Helper()
+	maps, err := parseMappings(b, nil)
+	if err != nil || len(maps) != 1 {
+		t.Fatalf("rollup is %+v, %v", maps, err)
+	}
+	return maps[0]
 }
 
 // checkSorted checks what a Residency promises of its parts.

@@ -166,54 +166,51 @@ func TestParseMapsAgainAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestParseSmaps(t *testing.T) {
+func TestSumsOfSmaps(t *testing.T) {
 	vmas, err := parseMaps(testdata(t, "vm-1node/maps"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sums, err := parseSmaps(testdata(t, "vm-1node/smaps"), vmas)
+	maps, err := parseMappings(testdata(t, "vm-1node/smaps"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := parseRollup(testdata(t, "vm-1node/smaps_rollup"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got Rollup
-	for i, s := range sums {
+	sums := sumsOf(maps, vmas)
+	want := parseRollup(t, testdata(t, "vm-1node/smaps_rollup"))
+	var got Mapping
+	for i := range sums {
+		s := &sums[i]
 		got.Rss += s.Rss
 		got.Anonymous += s.Anonymous
-		if pages := s.pagesByType(&vmas[i]); (pages[0]+pages[1]+pages[2])*heat.PageSize != s.Rss {
+		if pages := s.pagesByType(); (pages[0]+pages[1]+pages[2])*heat.PageSize != s.Rss {
 			t.Errorf("pages of %+v are %v", s, pages)
 		}
 	}
-	if got.Rss != want.Rss || got.Anonymous != want.Anonymous || want.Rss != 1792<<10 || want.Referenced != 1792<<10 || want.Pss != 317<<10 {
+	if got.Rss != want.Rss || got.Anonymous != want.Anonymous || want.Rss != 1792<<10 {
 		t.Errorf("mappings sum up to %+v, the rollup is %+v", got, want)
 	}
 	// Only what is asked for is counted.
-	some, err := parseSmaps(testdata(t, "vm-1node/smaps"), vmas[4:6])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(sums[4:6], some); diff != "" {
+	if diff := cmp.Diff(sums[4:6], sumsOf(maps, vmas[4:6])); diff != "" {
 		t.Errorf("sums (-want +got):\n%s", diff)
 	}
 }
 
-func TestParseRollupErrors(t *testing.T) {
-	for _, text := range []string{"Rss: -4 kB\n", "Rss: 4 MB\n", "Rss:\n", "Rss: 18446744073709551615 kB\n", "Swap: x kB"} {
-		if r, err := parseRollup([]byte(text)); err == nil {
-			t.Errorf("%q parses as %+v", text, r)
-		}
-	}
-}
-
-func TestRollupOwnProcess(t *testing.T) {
-	r, err := NewFS("/proc").Rollup(os.Getpid())
+// TestSumsOfMappingsThatWereJoined: what the mappings had that were joined between
+// two pieces of the file is in the joined one, and counts once.
+func TestSumsOfMappingsThatWereJoined(t *testing.T) {
+	text := smapsEntry(16, 20, "rw-p", "00:00", 0, "", "rd", "Rss 8", "Anonymous 8", "Swap 4") +
+		smapsEntry(20, 24, "r--p", "00:00", 0, "", "rd", "Rss 4", "Private_Hugetlb 8") +
+		smapsEntry(16, 28, "rw-p", "00:00", 0, "", "rd", "Rss 16", "Anonymous 12", "Swap 4", "Private_Hugetlb 8") +
+		smapsEntry(28, 32, "r--p", "00:00", 0, "", "rd", "Rss 4", "Shared_Hugetlb 2048")
+	maps, err := parseMappings([]byte(text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Rss < 1<<20 || r.Anonymous == 0 || r.Resident() < r.Rss {
-		t.Errorf("Rollup: %+v", r)
+	var got [][5]uint64
+	for _, m := range sumsOf(maps, []VMA{{Start: 12 * heat.PageSize, End: 28 * heat.PageSize}, {Start: 28 * heat.PageSize, End: 64 * heat.PageSize}}) {
+		got = append(got, [...]uint64{m.Rss / 1024, m.Anonymous / 1024, m.Swap / 1024, m.PrivateHugetlb / 1024, m.SharedHugetlb / 1024})
+	}
+	if diff := cmp.Diff([][5]uint64{{16, 12, 4, 8, 0}, {4, 0, 0, 0, 2048}}, got); diff != "" {
+		t.Errorf("kB (-want +got):\n%s", diff)
 	}
 }

@@ -44,6 +44,7 @@ type Reader struct {
 	flags  pageFlags
 	buf    []byte // of maps and smaps
 	vmas   []VMA
+	maps   []Mapping
 	window window
 	scan   scanArg
 	noScan bool // the kernel has no PAGEMAP_SCAN
@@ -235,13 +236,12 @@ func (r *Reader) clusterEnd(i int) uint64 {
 
 // addGiants counts what is resident of mappings that are too large to be read.
 func (r *Reader) addGiants(dir string, giants []VMA, res *heat.Residency) error {
-	sums, buf, err := smapsOf(dir, giants, r.buf)
-	r.buf = buf
+	sums, err := r.smapsOf(dir, giants)
 	if err != nil {
 		return err
 	}
 	for i := range giants {
-		for t, n := range sums[i].pagesByType(&giants[i]) {
+		for t, n := range sums[i].pagesByType() {
 			if n > 0 {
 				res.Unscanned = append(res.Unscanned, heat.UnscannedPages{Node: nodeUnknown, Type: heat.Type(t), Mapping: giants[i].Start, Pages: n})
 			}

@@ -349,7 +349,7 @@ func TestProcessWhoseLeaderHasEnded(t *testing.T) {
 	f.file("490/task/junk/stat", "")
 	f.process("490/task/512", mapsLine(base, base+1, "rw-p", "00:00", 0, ""))
 	f.entries("490/task/512/pagemap", base, anonPage(5000))
-	f.file("490/task/512/smaps_rollup", "Rss: 4 kB\n")
+	f.file("490/task/512/smaps", smapsEntry(base, base+1, "rw-p", "00:00", 0, "", "rd", "Rss 4"))
 
 	r := f.reader()
 	var res heat.Residency
@@ -366,10 +366,9 @@ func TestProcessWhoseLeaderHasEnded(t *testing.T) {
 	if vmas, err := r.fs.Maps(490); err != nil || len(vmas) != 1 {
 		t.Errorf("Maps: %+v, %v", vmas, err)
 	}
-	// A rollup of the leader is an empty file here, and ESRCH in the kernel.
-	f.file("490/smaps_rollup", "")
-	if sum, err := r.fs.Rollup(490); err != nil || sum.Rss != 4096 {
-		t.Errorf("Rollup: %+v, %v", sum, err)
+	f.file("490/smaps", "")
+	if maps, err := NewMappingReader(r.fs).Read(490); err != nil || len(maps) != 1 || maps[0].Rss != 4096 {
+		t.Errorf("MappingReader.Read: %+v, %v", maps, err)
 	}
 	if err := os.RemoveAll(filepath.Join(f.proc, "490/task/512")); err != nil {
 		t.Fatal(err)
