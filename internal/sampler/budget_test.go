@@ -58,3 +58,29 @@ func processTime() time.Duration {
 	}
 	return time.Duration(ts.Nano())
 }
+
+func TestBudget(t *testing.T) {
+	now := time.Unix(1000, 0)
+	b := newBudget(0.1) // 6 s of CPU a minute
+	if w := b.wait(now, time.Second); w != 0 {
+		t.Errorf("a full budget makes wait %v", w)
+	}
+	b.spend(now, 6*time.Second)
+	if w := b.wait(now, time.Second); w != 10*time.Second {
+		t.Errorf("an empty budget makes 1 s of CPU wait %v, want 10 s", w)
+	}
+	if w := b.wait(now.Add(10*time.Second), time.Second); w != 0 {
+		t.Errorf("after 10 s it waits %v more", w)
+	}
+	if w := b.wait(now.Add(time.Hour), time.Minute); w != 0 {
+		t.Errorf("what costs more than a full budget waits %v for ever", w)
+	}
+	b.spend(now.Add(time.Hour), time.Minute)
+	if w := b.wait(now.Add(time.Hour), 0); w != 540*time.Second {
+		t.Errorf("54 s of debt wait %v, want 540 s", w)
+	}
+	b.spend(now, -time.Second) // clocks go back; time is not earned by it
+	if w := b.wait(now.Add(time.Hour), 0); w < 540*time.Second {
+		t.Errorf("a step back of the clock earned budget: %v", w)
+	}
+}

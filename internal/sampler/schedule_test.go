@@ -1,8 +1,13 @@
 package sampler
 
 import (
+	"context"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"mglru_exporter/internal/heat"
 )
@@ -112,5 +117,76 @@ func TestALatePassIsCountedAndCaughtUpWith(t *testing.T) {
 				t.Errorf("a delay of %v s is counted, want %v and what the test took", delay, least)
 			}
 		})
+	}
+}
+
+func TestRunAgesWhatIsDueAndStops(t *testing.T) {
+	m := newMachine()
+	m.add(1, "/a", 100, 10)
+	m.add(2, "/b", 100, 10)
+	s := newSampler(t, m, "aging: {interval: 100ms, passes_per_window: 1, cpu_budget: 1, concurrency: 2}\nmemcgs:\n  - path: /*\n    processes: {min_resident: 0}\n")
+	if s.Ready() == nil {
+		t.Error("ready before anything ran")
+	}
+	enough := make(chan struct{})
+	var once sync.Once
+	m.onAge = func(string) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		n := map[string]int{}
+		for _, p := range m.ages {
+			n[p]++
+		}
+		if n["/a"] >= 3 && n["/b"] >= 3 {
+			once.Do(func() { close(enough) })
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	<-enough
+	if err := s.Ready(); err != nil {
+		t.Errorf("not ready after three windows: %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if !m.closed {
+		t.Error("the source was not closed")
+	}
+	if diff := cmp.Diff([4]uint64{10, 0, 90, 0}, pages(t, group1(t, s, "/a"), 1)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOneSlotServesAllMemcgs(t *testing.T) {
+	m := newMachine()
+	for pid := range 5 {
+		m.add(pid+1, fmt.Sprintf("/%d", pid), 10, 1)
+	}
+	s := newSampler(t, m, "aging: {interval: 100ms, cpu_budget: 1, concurrency: 1}\nmemcgs:\n  - path: /*\n")
+	all := make(chan struct{})
+	seen := map[string]int{}
+	m.onAge = func(path string) { // one at a time: no lock needed
+		seen[path]++
+		for pid := range 5 {
+			if seen[fmt.Sprintf("/%d", pid)] < 3 {
+				return
+			}
+		}
+		select {
+		case <-all:
+		default:
+			close(all)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	<-all
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
