@@ -33,7 +33,8 @@ run: ## start the exporter on this machine, on 127.0.0.1:9934 (as root; needs Go
 	@exec bin/mglru_exporter --config.file=config.example.yaml --web.listen-address=127.0.0.1:9934
 
 demo: deps build ## boot a guest with the exporter and a workload, on 127.0.0.1:9934, and Prometheus, on :9090
-	@go run ./test/vm/cmd/vmdemo -exporter bin/mglru_exporter
+	@go build -o bin/vmdemo ./test/vm/cmd/vmdemo # go run fails where it is interrupted
+	@exec bin/vmdemo -exporter bin/mglru_exporter
 
 screenshots: deps build ## take the pictures in docs/img from the demo's memcached: five minutes
 	@go run ./test/vm/cmd/vmdemo -exporter bin/mglru_exporter -screenshots docs/img
