@@ -13,9 +13,10 @@ type slab struct {
 	// accessed has those that were found young since they are tracked.
 	accessed Bitmap
 	// ages has their idle ages. Of each of the tracked pages at least least and at
-	// most most is kept there.
-	ages        ages
-	least, most uint16
+	// most most is kept there, and at least untouched of those that are not in
+	// accessed.
+	ages                   ages
+	least, most, untouched uint16
 }
 
 // A birth says what is kept of pages whose ages begin in a window.
@@ -47,14 +48,14 @@ func (s *slab) begin(b *birth) {
 		m := mask(b.left, bit)
 		s.ages[bit] = Bitmap{m, m, m, m, m, m, m, m}
 	}
-	s.least, s.most = uint16(b.left), uint16(b.left)
+	s.least, s.most, s.untouched = uint16(b.left), uint16(b.left), uint16(b.left)
 }
 
 // advance brings a slab to the end of a window, at which the given pages were
 // resident: those that were not so before have the age 0, and those with an event
 // the number of passes since.
 func (s *slab) advance(resident, young *Bitmap, e *events, b *birth) {
-	var begun, kept uint64
+	var begun, untouched, kept uint64
 	a := &s.ages
 	for i := range words {
 		was, is := s.tracked[i], resident[i]
@@ -62,6 +63,7 @@ func (s *slab) advance(resident, young *Bitmap, e *events, b *birth) {
 		kept |= was & is &^ event
 		anew := event | is&^was
 		begun |= anew
+		untouched |= event&^young[i] | is&^was
 		if was == is && event == 0 {
 			continue
 		}
@@ -87,13 +89,17 @@ func (s *slab) advance(resident, young *Bitmap, e *events, b *birth) {
 			s.most = uint16(b.left + slots - 1)
 		}
 	}
+	if untouched != 0 {
+		s.untouched = uint16(b.left)
+	}
 }
 
 // postpone moves the end of the epoch by that many passes.
 func (s *slab) postpone(passes int) {
 	s.ages.postpone(passes)
-	const most = 1<<agePlanes - 1
-	s.least, s.most = uint16(min(most, int(s.least)+passes)), uint16(min(most, int(s.most)+passes))
+	for _, n := range []*uint16{&s.least, &s.most, &s.untouched} {
+		*n = uint16(min(unreached-1, int(*n)+passes))
+	}
 }
 
 // older sets out to those of the pages, tracked ones, of which at least n is kept.
@@ -114,7 +120,7 @@ func (s *slab) never(n int, out *Bitmap) {
 	for i := range words {
 		out[i] = s.tracked[i] &^ s.accessed[i]
 	}
-	if !out.empty() {
+	if n > int(s.untouched) && !out.empty() {
 		s.older(n, out, out)
 	}
 }

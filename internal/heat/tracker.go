@@ -115,6 +115,8 @@ type process struct {
 	cursor int
 	// own has the counters of the process's own series.
 	own counters
+	// layout is of the residency at the end of the window.
+	layout layout
 	// resident is how many bytes group found resident.
 	resident uint64
 	// nodes has a bit for each node that the watched pages are on, walked for

@@ -453,7 +453,8 @@ func TestFind(t *testing.T) {
 			}
 			tr := &Tracker{}
 			p := &process{}
-			tr.watch(p, res, p.look(res, 0), true)
+			p.layout = p.look(res, 0)
+			tr.watch(p, res, true)
 			if diff := cmp.Diff(append([]uint64{}, regions...), append([]uint64{}, p.regions...)); diff != "" {
 				t.Fatalf("regions: -want +got:\n%s", diff)
 			}

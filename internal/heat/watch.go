@@ -31,7 +31,7 @@ func (w *sweep) at(region uint64) []skip {
 }
 
 // watch makes the resident pages the ones that the next window can judge.
-func (t *Tracker) watch(p *process, res *Residency, l layout, watch bool) {
+func (t *Tracker) watch(p *process, res *Residency, watch bool) {
 	p.missed = p.stale || p.folded
 	p.gaps = 0
 	if p.folded {
@@ -39,7 +39,7 @@ func (t *Tracker) watch(p *process, res *Residency, l layout, watch bool) {
 	}
 	p.keepSkips(t.clock.passes)
 	p.cursor = 0
-	if !watch || !l.sorted {
+	if !watch || !p.layout.sorted {
 		p.nodes, p.regions, p.runs, p.young, p.slabs = 0, nil, nil, [slots][]Bitmap{}, nil
 		return
 	}
@@ -48,10 +48,10 @@ func (t *Tracker) watch(p *process, res *Residency, l layout, watch bool) {
 			p.young[k] = nil
 		}
 	}
-	if l.same {
+	if p.layout.same {
 		return
 	}
-	t.move(p, res, l.regions)
+	t.move(p, res, p.layout.regions)
 }
 
 // keepSkips keeps the skips that matter to the next window.

@@ -60,9 +60,11 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) (
 	if t.params.NeverTop > 0 && t.params.NeverWindows > 0 {
 		t.never = kept(t.params.NeverWindows*t.params.PassesPerWindow, t.birth.left)
 	}
+	for _, p := range t.procs {
+		p.layout = p.look(residency[p.TGID], t.clock.passes)
+	}
 	for _, g := range t.group(func(tgid int) (uint64, bool) {
-		res := residency[tgid]
-		return res.pages() * PageSize, res != nil
+		return t.procs[tgid].layout.pages * PageSize, residency[tgid] != nil
 	}) {
 		i, ok := index[g.key]
 		if !ok {
@@ -75,20 +77,19 @@ func (t *Tracker) EndWindow(residency map[int]*Residency, observers Observers) (
 			res := residency[p.TGID]
 			out[i].SwappedBytes += res.SwappedPages * PageSize
 			out[i].exclude(res.Excluded)
-			l := p.look(res, t.clock.passes)
 			t.endProcess(&processWindow{process: p, res: res, series: &out[i], counts: counts[i]}, observers)
-			watch := t.params.MaxRegions == 0 || l.regions <= left
+			watch := t.params.MaxRegions == 0 || p.layout.regions <= left
 			if watch {
-				left -= l.regions
+				left -= p.layout.regions
 			} else {
-				t.untracked += l.regions
+				t.untracked += p.layout.regions
 			}
-			t.watch(p, res, l, watch)
+			t.watch(p, res, watch)
 		}
 	}
 	for _, p := range t.procs {
 		if residency[p.TGID] == nil {
-			t.watch(p, &Residency{}, p.look(&Residency{}, t.clock.passes), false)
+			t.watch(p, nil, false)
 		}
 	}
 	for i := range out {
@@ -175,22 +176,27 @@ func (p *Params) key(info Process) (k seriesKey) {
 
 // A layout says in which regions a residency has pages.
 type layout struct {
-	regions int  // distinct ones
-	sorted  bool // as everything here counts on
-	same    bool // they are those that the process has
+	pages   uint64 // those that were not scanned, too
+	regions int    // distinct ones
+	sorted  bool   // as everything here counts on
+	same    bool   // they are those that the process has
 }
 
 // look finds out in which regions and on which nodes a process has pages, and so
-// whether the last pass walked all of them.
+// whether the last pass walked all of them. Without a residency it has none.
 func (p *process) look(res *Residency, passes int) layout {
 	p.nodes = 0
 	l := layout{sorted: true, same: true}
+	if res == nil {
+		res = &Residency{}
+	}
 	var before uint64
 	for i := range res.Parts {
 		part := &res.Parts[i]
 		if part.Node >= 0 {
 			p.nodes |= 1 << part.Node
 		}
+		l.pages += uint64(part.Pages.Count())
 		r := part.Region
 		if i > 0 && r == before {
 			continue
@@ -199,6 +205,9 @@ func (p *process) look(res *Residency, passes int) layout {
 		l.same = l.same && l.regions < len(p.regions) && p.regions[l.regions] == r
 		l.regions++
 		before = r
+	}
+	for _, u := range res.Unscanned {
+		l.pages += u.Pages
 	}
 	l.same = l.same && l.regions == len(p.regions)
 	p.stale = p.unwalked || p.walked&p.nodes != p.nodes
@@ -209,19 +218,4 @@ func (p *process) look(res *Residency, passes int) layout {
 		p.gaps |= 1 << (passes - 1)
 	}
 	return l
-}
-
-// pages is the number of resident pages, 0 without a residency.
-func (r *Residency) pages() uint64 {
-	if r == nil {
-		return 0
-	}
-	var n uint64
-	for i := range r.Parts {
-		n += uint64(r.Parts[i].Pages.Count())
-	}
-	for _, u := range r.Unscanned {
-		n += u.Pages
-	}
-	return n
 }
