@@ -77,7 +77,7 @@ func FuzzParseProcs(f *testing.F) {
 	f.Add([]byte("1\n2\n0\n"))
 	f.Add([]byte("-1\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		pids, _, err := parseProcs(b, nil)
+		pids, err := parseProcs(b, nil)
 		if err != nil {
 			return
 		}

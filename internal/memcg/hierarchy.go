@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +29,6 @@ type Hierarchy struct {
 	prefix    string // the path of what is mounted, "" if that is the root
 	pretended int    // 1 if a cgroup namespace calls a part of the tree its root
 	version   int
-	hidden    atomic.Uint64
 }
 
 // A Group is one memcg at one moment.
@@ -110,11 +108,6 @@ func (h *Hierarchy) Dir() string { return h.dir }
 // Version returns 1 for cgroup v1 and 2 for cgroup2.
 func (h *Hierarchy) Version() int { return h.version }
 
-// HiddenProcs returns how many times Procs met a process that has no id in our
-// PID namespace. Anything but 0 means that the exporter sees but a part of the
-// machine and must be started in the initial PID namespace.
-func (h *Hierarchy) HiddenProcs() uint64 { return h.hidden.Load() }
-
 // Walk returns all memcgs, sorted by path. In cgroup2 a cgroup is a memcg only
 // if its parent has memory in cgroup.subtree_control; what the others use is
 // charged to the nearest memcg above, and they are not listed.
@@ -160,8 +153,8 @@ func (h *Hierarchy) walk(dir, path string, groups []Group) ([]Group, error) {
 // Procs returns the ids of the processes whose memory is charged to a memcg,
 // ascending: those in its cgroup and, in cgroup2, in the cgroups below it that
 // are no memcgs themselves. They are ids of our PID namespace; processes that
-// have none are left out, and counted by HiddenProcs. A process that has
-// been moved leaves behind the memory it had.
+// have none are left out. A process that has been moved leaves behind the memory
+// it had.
 //
 // A threaded cgroup lists no processes: those of its threads are in the domain
 // above it. The error is ErrGone if the memcg does not exist.
@@ -184,11 +177,10 @@ func (h *Hierarchy) procs(dir string, pids []int) ([]int, error) {
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, gone(err)
 	}
-	pids, hidden, err := parseProcs(b, pids)
+	pids, err = parseProcs(b, pids)
 	if err != nil {
 		return nil, fmt.Errorf("parse %s/cgroup.procs: %w", dir, err)
 	}
-	h.hidden.Add(hidden)
 	if h.version == 1 {
 		return pids, nil
 	}
@@ -248,22 +240,20 @@ func (h *Hierarchy) isMemcg(dir string) bool {
 	return h.version == 1 || unix.Access(dir+"/memory.current", unix.F_OK) == nil
 }
 
-// parseProcs appends the ids in a cgroup.procs file. Id 0 is that of all
-// processes outside of the reader's PID namespace.
-func parseProcs(b []byte, pids []int) (_ []int, hidden uint64, err error) {
+// parseProcs appends the ids in a cgroup.procs file, but 0: it stands for each
+// process outside of the reader's PID namespace.
+func parseProcs(b []byte, pids []int) ([]int, error) {
 	for line := range bytes.Lines(b) {
 		text := bytes.TrimSuffix(line, []byte("\n"))
 		pid, err := strconv.ParseUint(string(text), 10, 31)
 		switch {
 		case err != nil:
-			return nil, 0, fmt.Errorf("%.40q is no process id", text)
-		case pid == 0:
-			hidden++
-		default:
+			return nil, fmt.Errorf("%.40q is no process id", text)
+		case pid != 0:
 			pids = append(pids, int(pid))
 		}
 	}
-	return pids, hidden, nil
+	return pids, nil
 }
 
 // stat returns the inode of a directory and whether it has no directory in it,

@@ -33,6 +33,7 @@ func notesReferenced() []string {
 		"it does not see that another program writes to clear_refs or page_idle/bitmap of the same processes: what was in use then reads as cold",
 		"while the kernel reclaims memory, as many bytes of each process as it may have cleared are unobserved instead of cold; with MGLRU on, all of them",
 		"while DAMON is on, memory that several processes map is unobserved instead of cold; so is always what a process that runs a KVM guest has not accessed itself",
+		"in another PID namespace than the initial one, such as a container's, it sees only the processes in there",
 		"a page that another process accessed by read() or write() may read as hot, and a huge page is hot or cold as a whole",
 	}
 }

@@ -83,7 +83,8 @@ func openHooks(log *slog.Logger) (Source, error) {
 }
 
 func preflightHooks() []preflight.Requirement {
-	return append(bpf.PreflightHooks(), lruGenRequirement(), pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys"))
+	return append(bpf.PreflightHooks(), lruGenRequirement(), memcgRequirement("/proc"), pidNamespaceRequirement("/proc"),
+		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys"))
 }
 
 // notesHooks is what those should know who read its numbers.

@@ -26,7 +26,8 @@ func preflightStock() []preflight.Requirement {
 			lruGen.Detail = lruGenPath + " can be read and written"
 		}
 	}
-	return append(bpf.PreflightStock(), lruGen, pagemapRequirement(), pagemapAccess().requirement("/proc"))
+	return append(bpf.PreflightStock(), lruGen, memcgRequirement("/proc"), pidNamespaceRequirement("/proc"),
+		pagemapRequirement(), pagemapAccess().requirement("/proc"))
 }
 
 // notesStock is what those should know who read its numbers.
