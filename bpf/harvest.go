@@ -56,11 +56,13 @@ type harvest struct {
 	deliveries chan delivery
 	mu         sync.Mutex // serialises Age: there is one aging thread
 	cookie     uint64
-	lostSeen   map[uint32]uint64
 	lostSum    uint64
 	missed     map[string]uint64 // calls, by program, up to the last pass
 	// undecodable is how many records since the last pass made no sense.
 	undecodable atomic.Uint64
+
+	lostMu   sync.Mutex // guards lostSeen, for which Watch must not wait until Age is done
+	lostSeen map[uint32]uint64
 }
 
 // A ring is a *ringbuf.Reader, or a test's.
@@ -132,9 +134,9 @@ func (h *harvest) Watch(add, remove []int) (refused []int, err error) {
 		if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return nil, fmt.Errorf("forget process %d: %w", tgid, err)
 		}
-		h.mu.Lock()
+		h.lostMu.Lock()
 		delete(h.lostSeen, key)
-		h.mu.Unlock()
+		h.lostMu.Unlock()
 	}
 	for _, tgid := range add {
 		err := m.Update(uint32(tgid), watch{}, ebpf.UpdateNoExist)
@@ -262,6 +264,8 @@ func (h *harvest) newlyDropped() (n uint64, by []int, err error) {
 		return 0, nil, nil
 	}
 	h.lostSum = sum
+	h.lostMu.Lock()
+	defer h.lostMu.Unlock()
 	var key uint32
 	var w watch
 	it := h.coll.Maps[mapWatched].Iterate()
