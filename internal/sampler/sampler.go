@@ -231,8 +231,8 @@ func (s *Sampler) Discover(now time.Time) error {
 	}
 	maps.DeleteFunc(s.missing, func(path string, _ uint64) bool { return !plan.names(path) })
 	for _, p := range plan.patterns {
-		unlisted := walkErr != nil && s.groups[p.entry.Path] != nil
-		if matched[p.entry] || unlisted || !p.Literal() {
+		maybe := walkErr != nil && s.groups[p.entry.Path] != nil
+		if matched[p.entry] || maybe || !p.Literal() {
 			delete(s.missing, p.entry.Path)
 			continue
 		}
