@@ -51,20 +51,30 @@ func Preflight(name string) []preflight.Report {
 	return reports
 }
 
-// Open returns the named source, or the first that works ("auto"). It says in
-// one line which, and why not the ones before it. Where none works, the error
-// lists each unmet requirement with its repair.
+// Open returns the named source, or the first that works ("auto"). The log says
+// which, and why not the ones before it. Where none works, the error lists each
+// unmet requirement with its repair.
 func Open(name string, log *slog.Logger) (Source, error) {
+	return open(candidates(), name, log)
+}
+
+// open is Open among the given sources.
+func open(among []candidate, name string, log *slog.Logger) (Source, error) {
 	var errs []error
-	for _, c := range candidates() {
+	var over []preflight.Report
+	for _, c := range among {
 		if name != Auto && name != c.name {
 			continue
 		}
 		r := preflight.Report{Source: c.name, Requirements: c.preflight()}
 		if r.OK() {
-			log.Info("Using source "+c.name, "requested", name, "passed_over", len(errs))
+			for _, o := range over {
+				log.Info("Passing over source "+o.Source, "missing", missing(o))
+			}
+			log.Info("Using source "+c.name, "requested", name)
 			return c.open(log)
 		}
+		over = append(over, r)
 		for _, m := range r.Missing() {
 			errs = append(errs, fmt.Errorf("source %s: %s: %s; to repair: %s", c.name, m.Name, m.Detail, m.Repair))
 		}
@@ -73,6 +83,15 @@ func Open(name string, log *slog.Logger) (Source, error) {
 		return nil, fmt.Errorf("source %q is not known", name)
 	}
 	return nil, fmt.Errorf("no source works here (see mglru_exporter check):\n%w", errors.Join(errs...))
+}
+
+// missing says in one line what a source lacks.
+func missing(r preflight.Report) string {
+	var all []string
+	for _, m := range r.Missing() {
+		all = append(all, m.Name+": "+strings.Join(strings.Fields(m.Detail), " "))
+	}
+	return strings.Join(all, "; ")
 }
 
 func openHooks(log *slog.Logger) (Source, error) {
