@@ -12,6 +12,7 @@ import (
 
 	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 )
 
@@ -40,12 +41,12 @@ type Stock struct {
 }
 
 // NewStock returns a source that is not attached yet. The processes are those in
-// procs; lruGen and sysRoot are as for NewHooks.
-func NewStock(opts bpf.StockOptions, procs process.FS, lruGen, sysRoot string) *Stock {
+// procs, and the memcgs those in cgroups; lruGen and sysRoot are as for NewHooks.
+func NewStock(opts bpf.StockOptions, procs process.FS, cgroups *memcg.Hierarchy, lruGen, sysRoot string) *Stock {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Stock{opts: opts, sysRoot: sysRoot, gens: newGenCache(lruGen), proofs: newProofs(process.NewChargeReader(procs), opts.Log)}
+	return &Stock{opts: opts, sysRoot: sysRoot, gens: newGenCache(lruGen), proofs: newProofs(process.NewChargeReader(procs), cgroups.MayHaveDying, opts.Log)}
 }
 
 // Info implements Source.

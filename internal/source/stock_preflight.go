@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/bpf"
+	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/preflight"
 	"mglru_exporter/internal/process"
 )
@@ -14,7 +15,11 @@ func openStock(log *slog.Logger) (Source, error) {
 	if _, err := nodesWithMemory("/sys"); err != nil {
 		return nil, err
 	}
-	return NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc"), lruGenPath, "/sys"), nil
+	cgroups, err := memcg.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	return NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc"), cgroups, lruGenPath, "/sys"), nil
 }
 
 func preflightStock() []preflight.Requirement {

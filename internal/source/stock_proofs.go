@@ -24,13 +24,15 @@ const maxChargeReads = 1 << 18
 // ages: those of a process that has moved, and files that others have read first.
 // It says nothing of them, and so they look as if nobody used them. But a page
 // that it has ever found young is not one of them; and of the others,
-// which are cold if they are ours, /proc/kpagecgroup can tell.
+// which are cold if they are ours, /proc/kpagecgroup can tell, unless there are memcgs
+// below ours whose removal has left pages behind: the file takes these for ours.
 //
 // A page that is anonymous stays in its memcg as long as it is resident, and
 // beyond. One of a file may be evicted and then read by somebody else within one
 // window, so its proof is good for one window.
 type proofs struct {
-	log *slog.Logger
+	log   *slog.Logger
+	dying func(path string) (bool, error) // see memcg.Hierarchy.MayHaveDying
 
 	mu    sync.Mutex // guards what follows
 	procs map[int]*proof
@@ -46,8 +48,8 @@ type proof struct {
 	pages map[uint64]*heat.Bitmap // by region
 }
 
-func newProofs(charges *process.ChargeReader, log *slog.Logger) proofs {
-	return proofs{log: log, procs: map[int]*proof{}, charges: charges}
+func newProofs(charges *process.ChargeReader, dying func(path string) (bool, error), log *slog.Logger) proofs {
+	return proofs{log: log, dying: dying, procs: map[int]*proof{}, charges: charges}
 }
 
 // begin starts a pass: what was known of a process that is another one now, or
@@ -115,7 +117,7 @@ func (p *proofs) end(ctx context.Context, req Request) []heat.Record {
 		if res == nil || proof == nil {
 			continue
 		}
-		w := window{req: req, proof: proof, charges: p.charges, limit: limit, log: p.log}
+		w := window{req: req, proof: proof, charges: p.charges, dying: p.dying, limit: limit, log: p.log}
 		skips = w.skips(ctx, res, skips)
 	}
 	p.charges.Close()
@@ -134,6 +136,7 @@ type window struct {
 	req     Request
 	proof   *proof
 	charges *process.ChargeReader
+	dying   func(path string) (bool, error)
 	limit   int
 	log     *slog.Logger
 	opened  bool
@@ -176,10 +179,10 @@ func (w *window) skips(ctx context.Context, res *heat.Residency, out []heat.Reco
 	return out
 }
 
-// charged asks the kernel which pages are the memcg's. The root's cannot be told
-// from those of memcgs that have been removed.
+// charged asks the kernel which pages are the memcg's. It cannot be told where one
+// below may be dying. That is asked last, as one may begin to at any time.
 func (w *window) charged(ctx context.Context, region uint64, pages *heat.Bitmap) heat.Bitmap {
-	if w.failed || w.req.Path == "/" || w.charges.Reads() > w.limit || ctx.Err() != nil {
+	if w.failed || w.charges.Reads() > w.limit || ctx.Err() != nil {
 		return heat.Bitmap{}
 	}
 	var err error
@@ -187,13 +190,21 @@ func (w *window) charged(ctx context.Context, region uint64, pages *heat.Bitmap)
 		err = w.charges.Open(w.proof.id.TGID)
 		w.opened = true
 	}
-	var out heat.Bitmap
+	var (
+		out   heat.Bitmap
+		dying bool
+	)
 	if err == nil {
 		out, err = w.charges.Charged(region, pages, w.req.Inode)
 	}
+	if err == nil {
+		dying, err = w.dying(w.req.Path)
+	}
 	if err != nil {
-		w.failed = true
 		w.log.Debug("Asking whose pages are", "pid", w.proof.id.TGID, "err", err)
+	}
+	if w.failed = err != nil || dying; w.failed {
+		return heat.Bitmap{}
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 )
 
@@ -71,7 +73,7 @@ func TestProofs(t *testing.T) {
 			Start: region*heat.RegionSize + from*heat.PageSize, End: region*heat.RegionSize + to*heat.PageSize,
 		}
 	}
-	p := newProofs(process.NewChargeReader(process.NewFS(t.TempDir())), slog.New(slog.DiscardHandler))
+	p := newProofs(process.NewChargeReader(process.NewFS(t.TempDir())), nil, slog.New(slog.DiscardHandler))
 	req := Request{Path: "/a", Inode: 7, CanSwap: true, Processes: []heat.Process{one}}
 	pass := func(req Request, young heat.Bitmap, other bool) []heat.Record {
 		t.Helper()
@@ -127,11 +129,76 @@ func TestProofs(t *testing.T) {
 	check("a file is", pass(noSwap, pages(0, 4), false))
 }
 
+// TestProofsByCharge: pages that the kernel says are the memcg's are so, unless there
+// are memcgs below it that are dying, whose pages it takes for that memcg's.
+func TestProofsByCharge(t *testing.T) {
+	const region, inode = 5, 7
+	procs := t.TempDir()
+	chargedPages(t, procs, 1, region, inode)
+	var pages heat.Bitmap
+	pages.SetRange(0, heat.PagesPerRegion)
+	whole := []heat.Record{{
+		Kind: heat.KindSkip, TGID: 1, Node: -1, Reason: skipForeign, Start: region * heat.RegionSize, End: (region + 1) * heat.RegionSize,
+	}}
+	for _, tc := range []struct {
+		name  string
+		inode uint64
+		dying bool
+		err   error
+		want  []heat.Record
+	}{
+		{"its own", inode, false, nil, nil},
+		{"another memcg's", inode + 1, false, nil, whole},
+		{"perhaps those of a dying one", inode, true, nil, whole},
+		{"nobody knows", inode, false, memcg.ErrGone, whole},
+	} {
+		dying := func(path string) (bool, error) {
+			if path != "/a" {
+				t.Errorf("asked about %q", path)
+			}
+			return tc.dying, tc.err
+		}
+		p := newProofs(process.NewChargeReader(process.NewFS(procs)), dying, slog.New(slog.DiscardHandler))
+		req := Request{
+			Path: "/a", Inode: tc.inode, CanSwap: true, Processes: []heat.Process{{ProcessID: heat.ProcessID{TGID: 1}}},
+			Residency: map[int]*heat.Residency{1: {Parts: []heat.ResidentPart{{Region: region, Type: heat.Anon, Pages: pages}}}},
+		}
+		p.begin(req)
+		if diff := cmp.Diff(tc.want, p.end(t.Context(), req)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		}
+	}
+}
+
+// chargedPages has the process's pages of a region be on the LRU and charged to a
+// memcg.
+func chargedPages(t *testing.T, procs string, tgid int, region, inode uint64) {
+	t.Helper()
+	write := func(file string, first uint64, value func(i uint64) uint64) {
+		t.Helper()
+		b := make([]byte, (first+heat.PagesPerRegion)*8)
+		for i := range uint64(heat.PagesPerRegion) {
+			binary.LittleEndian.PutUint64(b[(first+i)*8:], value(i))
+		}
+		file = filepath.Join(procs, file)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const frame, present, lru = 100, 1 << 63, 1 << 5
+	write(fmt.Sprint(tgid, "/pagemap"), region*heat.PagesPerRegion, func(i uint64) uint64 { return present | (frame + i) })
+	write("kpageflags", frame, func(uint64) uint64 { return lru })
+	write("kpagecgroup", frame, func(uint64) uint64 { return inode })
+}
+
 // TestWalkOfAnotherMemcg: process 1 was listed for a pass of one memcg, and is walked
 // by that of another one, where it has moved meanwhile. That proves nothing of the
 // pages that the first is charged for.
 func TestWalkOfAnotherMemcg(t *testing.T) {
-	s := NewStock(bpf.StockOptions{}, process.NewFS(t.TempDir()), "", "")
+	s := NewStock(bpf.StockOptions{}, process.NewFS(t.TempDir()), nil, "", "")
 	req := func(inode uint64, tgid int) Request {
 		return Request{Inode: inode, Processes: []heat.Process{{ProcessID: heat.ProcessID{TGID: tgid}}}}
 	}

@@ -91,7 +91,7 @@ func TestRecordAndReplay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := newSource(bpf.HooksOptions{}, testLog(t))
+	src := newSource(t, bpf.HooksOptions{}, testLog(t))
 	var buf bytes.Buffer
 	h := recording.Header{Started: time.Now(), Source: src.Info().Name, Granularity: "page", PassesPerWindow: 3, Mappings: true, SkipReasons: source.SkipReasons()}
 	out, err := recording.NewWriter(&buf, h)

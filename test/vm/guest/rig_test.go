@@ -53,7 +53,7 @@ type classified struct {
 // Extra goes into the config, but "comm=RE" restricts all entries.
 func newRig(t testing.TB, opts bpf.HooksOptions, extra string, memcgs ...string) *rig {
 	t.Helper()
-	return newRigOf(t, newSource(opts, testLog(t)), extra, memcgs...)
+	return newRigOf(t, newSource(t, opts, testLog(t)), extra, memcgs...)
 }
 
 // newRigOf is newRig with a source that the test chooses.
@@ -117,12 +117,22 @@ func sourceName() string { return cmp.Or(os.Getenv("MGLRU_SOURCE"), "hooks") }
 
 // newSource makes the suite's source. One that is not hooks takes from the
 // options what it knows.
-func newSource(opts bpf.HooksOptions, log *slog.Logger) source.Source {
+func newSource(t testing.TB, opts bpf.HooksOptions, log *slog.Logger) source.Source {
+	t.Helper()
 	if sourceName() == "stock" {
-		return source.NewStock(bpf.StockOptions{RingBytes: opts.RingBytes, Log: log}, process.NewFS("/proc"), lruGen, "/sys")
+		return newStock(t, bpf.StockOptions{RingBytes: opts.RingBytes, Log: log})
 	}
 	opts.Log = log
 	return source.NewHooks(opts, process.NewFS("/proc"), lruGen, "/sys")
+}
+
+func newStock(t testing.TB, opts bpf.StockOptions) *source.Stock {
+	t.Helper()
+	cgroups, err := memcg.Open("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return source.NewStock(opts, process.NewFS("/proc"), cgroups, lruGen, "/sys")
 }
 
 func testLog(t testing.TB) *slog.Logger {

@@ -31,7 +31,7 @@ func TestHooksAndStockAgree(t *testing.T) {
 	}
 	log := testLog(t)
 	hooks := newRigOf(t, source.NewHooks(bpf.HooksOptions{Log: log}, process.NewFS("/proc"), lruGen, "/sys"), "", memcg)
-	stock := newRigOf(t, source.NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc"), lruGen, "/sys"), "", memcg)
+	stock := newRigOf(t, newStock(t, bpf.StockOptions{Log: log}), "", memcg)
 	rigs := []*rig{hooks, stock}
 	for _, r := range rigs {
 		r.mustPass(t, memcg)
