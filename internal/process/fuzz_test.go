@@ -1,8 +1,6 @@
 package process
 
 import (
-	"encoding/binary"
-	"errors"
 	"testing"
 
 	"mglru_exporter/internal/heat"
@@ -77,53 +75,5 @@ func FuzzParseZoneinfo(f *testing.F) {
 			m.resolve([]nodeSpan{{from, to, 7}})
 		}
 		checkNodeMap(t, m)
-	})
-}
-
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 0x80, 0, 1, 0, 0, 0, 0, 0, 0xa0}, uint64(510), "rw-p")
-	f.Add(make([]byte, 4200), uint64(0), "rw-s")
-	f.Fuzz(func(t *testing.T, b []byte, page uint64, perms string) {
-		page %= 1 << 36
-		b = b[:len(b)&^7]
-		m := newNodeMap([]zone{{nodeSpan: nodeSpan{1, 1 << 20, 0}}, {nodeSpan: nodeSpan{1 << 20, 1 << 40, 1}}, {nodeSpan: nodeSpan{1 << 39, 1 << 54, 2}}})
-		d := decoder{nodes: m, flags: &pageFlags{path: "/nonexistent"}, types: map[fileID]heat.Type{},
-			reload: func() (*NodeMap, error) { return nil, errors.New("nothing new") }}
-		var res heat.Residency
-		d.reset(&res, 5)
-		v := VMA{Inode: 5}
-		copy(v.Perms[:], perms)
-		d.enter(&v)
-		if d.decode(b, page) != nil {
-			return
-		}
-		checkSorted(t, &res)
-		// Compare with a decoder that has no fast path.
-		want, unscanned := 0, uint64(0) // kpageflags cannot be opened: all are memory
-		for ; len(b) > 0; b = b[8:] {
-			e := binary.LittleEndian.Uint64(b)
-			_, inSpan := m.lookup(e & pmFrame)
-			if e&pmPresent == 0 || e&pmFrame == 5 || e&pmFrame == 0 || e&pmFile == 0 && v.Shared() {
-				continue
-			}
-			if inSpan {
-				want++
-			} else {
-				unscanned++
-			}
-		}
-		got := 0
-		for i := range res.Parts {
-			got += res.Parts[i].Pages.Count()
-		}
-		if got != want {
-			t.Errorf("%d pages are resident, want %d", got, want)
-		}
-		for _, u := range res.Unscanned {
-			unscanned -= u.Pages
-		}
-		if unscanned != 0 {
-			t.Errorf("%d pages too few are unscanned: %+v", int64(unscanned), res.Unscanned)
-		}
 	})
 }

@@ -179,6 +179,7 @@ func TestClearRefsWrites1(t *testing.T) {
 
 func FuzzParseMappings(f *testing.F) {
 	f.Add(testdata(f, "vm-1node/smaps"), []byte("561852e86000 default file=/usr/bin/sleep mapped=2 N0=2 kernelpagesize_kB=4\n"))
+	f.Add(testdata(f, "vm-1node/mixed/smaps"), testdata(f, "vm-1node/mixed/numa_maps"))
 	f.Add([]byte(smapsEntry(16, 28, "rw-p", "00:00", 0, "", "rd pf", "Rss 16")), []byte("10000 default N1=1 N2=1\n"))
 	f.Fuzz(func(t *testing.T, smaps, numa []byte) {
 		maps, err := parseMappings(smaps, nil)
