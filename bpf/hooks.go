@@ -88,7 +88,7 @@ func (h *Hooks) open(opts HooksOptions) error {
 // PerPage tells whether the per-page hooks are in use.
 func (h *Hooks) PerPage() bool { return h.perPage }
 
-// Age ages a memcg, given by the kernel's id for it (see memcg.LookupID), on
+// Age ages a memcg, given by the kernel's id for it (see memcg.ParseLRUGen), on
 // every node that has memory. When it returns, the sink has had all records of
 // the pass. The error is a unix.Errno as bpf_run_aging() documents it, or that
 // of a syscall; what was harvested before it has been delivered.

@@ -74,27 +74,6 @@ func ParseLRUGen(r io.Reader) ([]LRUGen, error) {
 	return dropDead(groups), nil
 }
 
-// LookupID returns the id of the memcg with a path in an lru_gen file, as
-// ParseLRUGen does, but keeps nothing else of it. The error is ErrGone if the
-// memcg is not listed.
-func LookupID(r io.Reader, path string) (uint64, error) {
-	id, found := uint64(0), false
-	p := lruGenParser{
-		memcg: func(i uint64, p []byte) {
-			if string(p) == path {
-				id, found = i, true
-			}
-		},
-	}
-	if err := p.parse(r); err != nil {
-		return 0, err
-	}
-	if !found {
-		return 0, fmt.Errorf("lru_gen does not list %q: %w", path, ErrGone)
-	}
-	return id, nil
-}
-
 // dropDead drops all but the last memcg of each path.
 func dropDead(groups []LRUGen) []LRUGen {
 	last := make(map[string]int, len(groups))
@@ -139,8 +118,7 @@ func addTo[T any](all *[]T, list []T, v T) []T {
 	return (*all)[n-len(list)-1 : n : n]
 }
 
-// An lruGenParser calls memcg, node and gen for what it finds; node and gen
-// may be nil.
+// An lruGenParser calls memcg, node and gen for what it finds.
 type lruGenParser struct {
 	memcg func(id uint64, path []byte)
 	node  func(node int)
@@ -193,9 +171,7 @@ func (p *lruGenParser) line(line []byte, state int) (int, error) {
 		}
 		if state > 0 {
 			state = 2
-			if p.node != nil {
-				p.node(int(node))
-			}
+			p.node(int(node))
 		}
 		return state, nil
 	}
@@ -213,9 +189,7 @@ func (p *lruGenParser) line(line []byte, state int) (int, error) {
 	if !ok || state != 2 {
 		return 0, fmt.Errorf("%.80q is no generation of a node", line)
 	}
-	if p.gen != nil {
-		p.gen(g)
-	}
+	p.gen(g)
 	return state, nil
 }
 

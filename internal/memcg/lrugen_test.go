@@ -46,9 +46,6 @@ func TestParseLRUGen(t *testing.T) {
 				if len(g.Nodes) != 2 || g.Nodes[0].Node != 0 || g.Nodes[1].Node != 1 {
 					t.Errorf("nodes of %q are %+v", g.Path, g.Nodes)
 				}
-				if id, err := LookupID(strings.NewReader(text), g.Path); err != nil || id != g.ID {
-					t.Errorf("LookupID(%q) = %d, %v, want %d", g.Path, id, err, g.ID)
-				}
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("ids (-want +got):\n%s", diff)
@@ -153,21 +150,9 @@ func TestParseLRUGenCases(t *testing.T) {
 	}
 }
 
-func TestLookupID(t *testing.T) {
-	const text = "memcg 5 /a\nmemcg 6 /b\nmemcg 7 /a\nmemcg 0 /c\n"
-	if id, err := LookupID(strings.NewReader(text), "/a"); err != nil || id != 7 {
-		t.Errorf("LookupID of two: %d, %v, want the last", id, err)
-	}
-	for _, path := range []string{"/c", "/", ""} {
-		if _, err := LookupID(strings.NewReader(text), path); !errors.Is(err, ErrGone) {
-			t.Errorf("LookupID(%q): %v, want %v", path, err, ErrGone)
-		}
-	}
-	if _, err := LookupID(iotest.ErrReader(io.ErrUnexpectedEOF), "/a"); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("LookupID of a file that cannot be read: %v", err)
-	}
-	if _, err := LookupID(strings.NewReader("junk"), "/a"); err == nil {
-		t.Error("LookupID of junk returns no error")
+func TestParseLRUGenOfAFileThatCannotBeRead(t *testing.T) {
+	if _, err := ParseLRUGen(iotest.ErrReader(io.ErrUnexpectedEOF)); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("error %v, want %v", err, io.ErrUnexpectedEOF)
 	}
 }
 
@@ -224,17 +209,6 @@ func BenchmarkParseLRUGen(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := ParseLRUGen(strings.NewReader(text)); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkLookupID(b *testing.B) {
-	text := manyMemcgs(1000)
-	b.SetBytes(int64(len(text)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := LookupID(strings.NewReader(text), "/kubepods.slice/kubepods-burstable.slice/pod999.slice"); err != nil {
 			b.Fatal(err)
 		}
 	}
