@@ -42,7 +42,7 @@ type configReport struct {
 // demanded if one was named: before there is one, the sources are of interest.
 func (c checkCommand) run(file configFile) (bool, error) {
 	var rep checkReport
-	name, configOK, recorded := "auto", true, ""
+	name, configOK, recorded := config.SourceAuto, true, ""
 	cfg, err := file.load()
 	if err == nil {
 		if name, recorded = cfg.Source, cfg.Replay.File; name == "replay" {

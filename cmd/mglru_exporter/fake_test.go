@@ -70,7 +70,7 @@ func fakeSystem(m *fakeMonitor, reports ...preflight.Report) system {
 		preflight: func(name string) []preflight.Report {
 			var out []preflight.Report
 			for _, r := range reports {
-				if name == "auto" || name == r.Source {
+				if name == config.SourceAuto || name == r.Source {
 					out = append(out, r)
 				}
 			}

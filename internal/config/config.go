@@ -163,13 +163,16 @@ const (
 	maxFileSize      = 1 << 20
 )
 
+// SourceAuto stands for the first source that works.
+const SourceAuto = "auto"
+
 // Sources returns the values that the key "source" may have.
-func Sources() []string { return []string{"auto", "hooks", "stock", "referenced", "replay"} }
+func Sources() []string { return []string{SourceAuto, "hooks", "stock", "referenced", "replay"} }
 
 // defaults returns the configuration of a file that only lists memcgs.
 func defaults() *Config {
 	return &Config{
-		Source: "auto",
+		Source: SourceAuto,
 		Replay: Replay{Speed: 1},
 		Aging: Aging{
 			Interval:        30 * time.Second,

@@ -12,15 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/bpf"
+	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/preflight"
 	"mglru_exporter/internal/process"
 )
 
 // lruGenPath is debugfs' file of generations. A test may have another.
 const lruGenPath = "/sys/kernel/debug/lru_gen"
-
-// Auto is the name that stands for the first source whose preflight passes.
-const Auto = "auto"
 
 // A candidate is a source that might work here.
 type candidate struct {
@@ -44,7 +42,7 @@ func candidates() []candidate {
 func Preflight(name string) []preflight.Report {
 	var reports []preflight.Report
 	for _, c := range candidates() {
-		if name == Auto || name == c.name {
+		if name == config.SourceAuto || name == c.name {
 			reports = append(reports, preflight.Report{Source: c.name, Requirements: c.preflight(), Notes: c.notes})
 		}
 	}
@@ -63,7 +61,7 @@ func open(among []candidate, name string, log *slog.Logger) (Source, error) {
 	var errs []error
 	var over []preflight.Report
 	for _, c := range among {
-		if name != Auto && name != c.name {
+		if name != config.SourceAuto && name != c.name {
 			continue
 		}
 		r := preflight.Report{Source: c.name, Requirements: c.preflight()}
