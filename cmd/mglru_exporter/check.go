@@ -36,6 +36,8 @@ type configReport struct {
 	OK     bool     `json:"ok"`
 	Memcgs int      `json:"memcgs"`
 	Errors []string `json:"errors,omitempty"`
+	// Notes are what serve asks for beyond the file.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // run prints the answer and returns whether all is well. A config is only
@@ -52,6 +54,9 @@ func (c checkCommand) run(file configFile) (bool, error) {
 	switch {
 	case err == nil:
 		rep.Config = &configReport{File: file.name, OK: true, Memcgs: len(cfg.Memcgs)}
+		for _, e := range cfg.CheckAddresses("--" + exposeAddresses) {
+			rep.Config.Notes = append(rep.Config.Notes, e.Error())
+		}
 	case !errors.Is(err, fs.ErrNotExist) || file.named:
 		rep.Config = &configReport{File: file.name, Errors: strings.Split(err.Error(), "\n")}
 		configOK = false
@@ -90,7 +95,11 @@ func (c checkCommand) writeText(file configFile, rep *checkReport) error {
 	case cfg == nil:
 		fmt.Fprintf(&b, "config %s: not there yet, copy config.example.yaml there or name another with --config.file\n\n", file.name)
 	case cfg.OK:
-		fmt.Fprintf(&b, "config %s: valid, entries for memcgs: %d\n\n", cfg.File, cfg.Memcgs)
+		fmt.Fprintf(&b, "config %s: valid, entries for memcgs: %d\n", cfg.File, cfg.Memcgs)
+		for _, n := range cfg.Notes {
+			fmt.Fprintf(&b, "  note: %s\n", n)
+		}
+		b.WriteByte('\n')
 	default:
 		fmt.Fprintf(&b, "config %s: not valid\n", cfg.File)
 		for _, e := range cfg.Errors {

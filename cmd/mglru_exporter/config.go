@@ -16,14 +16,21 @@ type configFile struct {
 	addresses bool
 }
 
+// exposeAddresses is the flag of serve that allows ranges of addresses.
+const exposeAddresses = "web.expose-addresses"
+
 // load reads the configuration. If there is no such file the error says how to
 // make one.
 func (f configFile) load() (*config.Config, error) {
 	cfg, err := config.Load(f.name)
 	switch {
 	case err == nil && !f.addresses:
-		if err := cfg.CheckAddresses("--web.expose-addresses"); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.name, err)
+		errs := cfg.CheckAddresses("--" + exposeAddresses)
+		for i := range errs {
+			errs[i] = fmt.Errorf("%s: %w", f.name, errs[i])
+		}
+		if err := errors.Join(errs...); err != nil {
+			return nil, err
 		}
 		return cfg, nil
 	case !errors.Is(err, fs.ErrNotExist):

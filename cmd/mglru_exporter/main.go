@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		BoolVar(&sv.noExporterMetrics)
 	serve.Flag("web.max-requests", "How many scrapes may run at the same time, 0 for any number.").
 		Default("40").IntVar(&sv.maxRequests)
-	serve.Flag("web.expose-addresses", "Let the API and mglru_address_band_info tell virtual addresses, and the config have ranges of them. Whoever reads them learns the processes' memory layout.").
+	serve.Flag(exposeAddresses, "Let the API and mglru_address_band_info tell virtual addresses, and the config have ranges of them. Whoever reads them learns the processes' memory layout.").
 		BoolVar(&sv.exposeAddresses)
 
 	check := app.Command("check", "Tell whether the configuration is valid and which sources work on this machine, and what would repair the others.")
@@ -98,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 
 	selected, err := app.Parse(args)
 	if err != nil {
-		complain(stderr, fmt.Errorf("%w, try --help", err))
+		complain(stderr, fmt.Errorf("%w, try --help", ofFlag(app, args, err)))
 		return exitUsage
 	}
 	file.addresses = selected != serve.FullCommand() || sv.exposeAddresses
@@ -124,6 +124,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		return exitFailure
 	}
 	return exitOK
+}
+
+// ofFlag names the flag whose value is wrong, which the parser's error does not. It
+// sets values again, so the command line must not be used after it.
+func ofFlag(app *kingpin.Application, args []string, err error) error {
+	parsed, parseErr := app.ParseContext(args)
+	if parseErr != nil {
+		return err
+	}
+	for _, e := range parsed.Elements {
+		flag, ok := e.Clause.(*kingpin.FlagClause)
+		if !ok || e.Value == nil {
+			continue
+		}
+		if m := flag.Model(); m.Value.Set(*e.Value) != nil {
+			return fmt.Errorf("--%s: %w", m.Name, err)
+		}
+	}
+	return err
 }
 
 // complain prints each line of an error.

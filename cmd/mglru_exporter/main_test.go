@@ -134,7 +134,7 @@ func TestWhatCannotStartSaysWhyAndEnds(t *testing.T) {
 		{"no source", []string{"--config.file=" + good, free}, fakeSystem(nil), exitFailure,
 			[]string{"error: no source works here:", "error: source hooks: BTF: none; to repair: boot another kernel"}},
 		{"port in use", []string{"--config.file=" + good, "--web.listen-address=" + busy}, fakeSystem(newMonitor()), exitFailure,
-			[]string{"error: serve HTTP: listen tcp " + busy + ": bind: address already in use"}},
+			[]string{"error: --web.listen-address: listen tcp " + busy + ": bind: address already in use"}},
 		{"source does not start", []string{"--config.file=" + good, free}, fakeSystem(failing), exitFailure,
 			[]string{"error: start source hooks: permission denied"}},
 	} {

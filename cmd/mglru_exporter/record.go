@@ -37,6 +37,12 @@ type recordCommand struct {
 // run records until the context ends or there is enough. What was recorded
 // before an error is in the file.
 func (c recordCommand) run(ctx context.Context, file configFile, log *slog.Logger) (err error) {
+	switch {
+	case c.duration < 0:
+		return fmt.Errorf("--duration: %s is below 0, write 0 to record until told to stop", c.duration)
+	case c.windows < 0:
+		return fmt.Errorf("--windows: %d is below 0, write 0 to record until told to stop", c.windows)
+	}
 	cfg, err := file.load()
 	if err != nil {
 		return err

@@ -46,6 +46,9 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
+	if s.maxRequests < 0 {
+		return fmt.Errorf("--web.max-requests: %d is below 0, write 0 for any number", s.maxRequests)
+	}
 	cfg, err := file.load()
 	if err != nil {
 		return err

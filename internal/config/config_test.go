@@ -175,13 +175,21 @@ func TestCheckAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "memcgs[2].regions: 0x7f0000000000-0x7f0040000000 (of /kubepods.slice/**) is a range of addresses, start with --flag to allow that or write the mapping's name"
-	if err := c.CheckAddresses("--flag"); err == nil || err.Error() != want {
-		t.Errorf("with a range: %v, want %s", err, want)
+	c.Memcgs[0].Regions.Ranges = []heat.Range{{Start: 0x1000, End: 0x2000}, {Start: 0x5000, End: 0x6000}}
+	want := []string{
+		"memcgs[0].regions: 0x1000-0x2000 (of /) is a range of addresses, start with --flag to allow that or write the mapping's name",
+		"memcgs[2].regions: 0x7f0000000000-0x7f0040000000 (of /kubepods.slice/**) is a range of addresses, start with --flag to allow that or write the mapping's name",
 	}
-	c.Memcgs[2].Regions.Ranges = nil
-	if err := c.CheckAddresses("--flag"); err != nil {
-		t.Errorf("without: %v", err)
+	var got []string
+	for _, err := range c.CheckAddresses("--flag") {
+		got = append(got, err.Error())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("with ranges in two memcgs (-want +got):\n%s", diff)
+	}
+	c.Memcgs[0].Regions.Ranges, c.Memcgs[2].Regions.Ranges = nil, nil
+	if errs := c.CheckAddresses("--flag"); errs != nil {
+		t.Errorf("without: %v", errs)
 	}
 }
 

@@ -83,15 +83,16 @@ func parseRange(s string) (heat.Range, error) {
 	return r, nil
 }
 
-// CheckAddresses returns an error that names the first memcg with a range of
-// addresses in its regions, and the flag that allows them: what is in such a range
-// shows where a process has what, to all who read its metrics.
-func (c *Config) CheckAddresses(flag string) error {
+// CheckAddresses returns an error for each memcg with a range of addresses in its
+// regions, and in each one the flag that allows them: what is in such a range shows
+// where a process has what, to all who read its metrics.
+func (c *Config) CheckAddresses(flag string) []error {
+	var errs []error
 	for i := range c.Memcgs {
 		if m := &c.Memcgs[i]; len(m.Regions.Ranges) > 0 {
 			r := m.Regions.Ranges[0]
-			return fmt.Errorf("memcgs[%d].regions: %#x-%#x (of %s) is a range of addresses, start with %s to allow that or write the mapping's name", i, r.Start, r.End, printable(m.Path), flag)
+			errs = append(errs, fmt.Errorf("memcgs[%d].regions: %#x-%#x (of %s) is a range of addresses, start with %s to allow that or write the mapping's name", i, r.Start, r.End, printable(m.Path), flag))
 		}
 	}
-	return nil
+	return errs
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"path"
 	"strings"
@@ -146,6 +147,9 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { served <- toolkit.ListenAndServe(s.http, s.flags, s.log) }()
 	select {
 	case err := <-served:
+		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "listen" {
+			return fmt.Errorf("--web.listen-address: %w", err)
+		}
 		return fmt.Errorf("serve HTTP: %w", err)
 	case <-ctx.Done():
 	}
