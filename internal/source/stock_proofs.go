@@ -38,14 +38,16 @@ type proofs struct {
 	procs map[int]*proof
 	last  *proof
 
-	reading sync.Mutex // guards what follows
+	reading sync.Mutex // guards what follows, and what proofs keep
 	charges *process.ChargeReader
 }
 
+// A proof is what is known of one process in one memcg. Both maps are by region.
 type proof struct {
 	id    heat.ProcessID
 	inode uint64
-	pages map[uint64]*heat.Bitmap // by region
+	young map[uint64]*heat.Bitmap // since the last window
+	kept  map[uint64]*heat.Bitmap // of windows before
 }
 
 func newProofs(charges *process.ChargeReader, dying func(path string) (bool, error), log *slog.Logger) proofs {
@@ -61,7 +63,7 @@ func (p *proofs) begin(req Request) {
 	for i := range req.Processes {
 		id := req.Processes[i].ProcessID
 		if old := p.procs[id.TGID]; old == nil || old.id != id || old.inode != req.Inode {
-			p.procs[id.TGID] = &proof{id: id, inode: req.Inode, pages: map[uint64]*heat.Bitmap{}}
+			p.procs[id.TGID] = &proof{id: id, inode: req.Inode, young: map[uint64]*heat.Bitmap{}}
 		}
 	}
 }
@@ -90,10 +92,10 @@ func (p *proofs) take(records []heat.Record) {
 				continue
 			}
 		}
-		pages := p.last.pages[r.Start/heat.RegionSize]
+		pages := p.last.young[r.Start/heat.RegionSize]
 		if pages == nil {
 			pages = &heat.Bitmap{}
-			p.last.pages[r.Start/heat.RegionSize] = pages
+			p.last.young[r.Start/heat.RegionSize] = pages
 		}
 		pages.Or(&r.Anon)
 		pages.Or(&r.NotAnon)
@@ -113,18 +115,37 @@ func (p *proofs) end(ctx context.Context, req Request) []heat.Record {
 	limit := p.charges.Reads() + maxChargeReads
 	for i := range req.Processes {
 		tgid := req.Processes[i].TGID
-		res, proof := req.Residency[tgid], p.of(tgid)
-		if res == nil || proof == nil {
+		proof, young := p.sinceWindow(tgid, req.Inode)
+		if proof == nil { // another memcg's by now, or nobody's
 			continue
 		}
-		w := window{req: req, proof: proof, charges: p.charges, dying: p.dying, limit: limit, log: p.log}
+		res := req.Residency[tgid]
+		if res == nil { // nor is it known what has left meanwhile
+			proof.kept = nil
+			continue
+		}
+		w := window{req: req, proof: proof, young: young, charges: p.charges, dying: p.dying, limit: limit, log: p.log}
 		skips = w.skips(ctx, res, skips)
 	}
 	p.charges.Close()
 	return skips
 }
 
-// of returns the proofs of a process. They change only while its memcg is aged.
+// sinceWindow returns the proof of a process in a memcg, if that is where it is, and
+// takes from it what was found young since the last window.
+func (p *proofs) sinceWindow(tgid int, inode uint64) (*proof, map[uint64]*heat.Bitmap) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	proof := p.procs[tgid]
+	if proof == nil || proof.inode != inode {
+		return nil, nil
+	}
+	young := proof.young
+	proof.young = map[uint64]*heat.Bitmap{}
+	return proof, young
+}
+
+// of returns the proof of a process.
 func (p *proofs) of(tgid int) *proof {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,6 +156,7 @@ func (p *proofs) of(tgid int) *proof {
 type window struct {
 	req     Request
 	proof   *proof
+	young   map[uint64]*heat.Bitmap
 	charges *process.ChargeReader
 	dying   func(path string) (bool, error)
 	limit   int
@@ -146,18 +168,15 @@ type window struct {
 // skips appends a record for each run of pages that have no proof, and forgets
 // the proofs that are no longer good.
 func (w *window) skips(ctx context.Context, res *heat.Residency, out []heat.Record) []heat.Record {
-	keep := make(map[uint64]*heat.Bitmap, len(w.proof.pages))
+	keep := make(map[uint64]*heat.Bitmap, len(w.proof.kept))
 	for i := range res.Parts {
 		part := &res.Parts[i]
 		if !w.req.CanSwap && part.Type != heat.File {
 			out = appendRuns(out, w.proof.id.TGID, part.Region, &part.Pages, skipNoSwap)
 			continue
 		}
-		proved := w.proof.pages[part.Region]
-		if proved == nil {
-			proved = &heat.Bitmap{}
-		}
-		if missing := without(&part.Pages, proved); missing != (heat.Bitmap{}) {
+		proved := w.proved(part.Region)
+		if missing := without(&part.Pages, &proved); missing != (heat.Bitmap{}) {
 			charged := w.charged(ctx, part.Region, &missing)
 			foreign := without(&missing, &charged)
 			out = appendRuns(out, w.proof.id.TGID, part.Region, &foreign, skipForeign)
@@ -175,8 +194,18 @@ func (w *window) skips(ctx context.Context, res *heat.Residency, out []heat.Reco
 			k[j] |= part.Pages[j] & proved[j]
 		}
 	}
-	w.proof.pages = keep
+	w.proof.kept = keep
 	return out
+}
+
+// proved returns the pages of a region that are known to be the memcg's.
+func (w *window) proved(region uint64) (proved heat.Bitmap) {
+	for _, pages := range []*heat.Bitmap{w.young[region], w.proof.kept[region]} {
+		if pages != nil {
+			proved.Or(pages)
+		}
+	}
+	return proved
 }
 
 // charged asks the kernel which pages are the memcg's. It cannot be told where one

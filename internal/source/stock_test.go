@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -127,6 +128,35 @@ func TestProofs(t *testing.T) {
 	check("not to be aged", pass(noSwap, pages(0, 4), false), skip(skipNoSwap, 0, 4))
 	noSwap.Residency = resident(heat.File, pages(0, 4))
 	check("a file is", pass(noSwap, pages(0, 4), false))
+}
+
+// TestProofsTakenMeanwhile: the walk of one memcg may find pages of a process young
+// that the pass of another one is just asking for. It is for the race detector.
+func TestProofsTakenMeanwhile(t *testing.T) {
+	dying := func(string) (bool, error) { return false, nil }
+	p := newProofs(process.NewChargeReader(process.NewFS(t.TempDir())), dying, slog.New(slog.DiscardHandler))
+	var all heat.Bitmap
+	all.SetRange(0, heat.PagesPerRegion)
+	req := Request{Inode: 7, CanSwap: true, Processes: []heat.Process{{ProcessID: heat.ProcessID{TGID: 1}}}}
+	res := &heat.Residency{}
+	for region := range uint64(64) {
+		res.Parts = append(res.Parts, heat.ResidentPart{Region: region, Type: heat.Anon, Pages: all})
+	}
+	p.begin(req)
+	req.Residency = map[int]*heat.Residency{1: res}
+	var taking sync.WaitGroup
+	taking.Go(func() {
+		for region := range uint64(1000) {
+			p.take([]heat.Record{{Kind: heat.KindYoung, TGID: 1, Start: region % 64 * heat.RegionSize, Anon: all}})
+		}
+	})
+	for range 20 {
+		p.end(t.Context(), req)
+	}
+	taking.Wait()
+	if skips := p.end(t.Context(), req); len(skips) != 0 {
+		t.Errorf("%d skips of pages that were all found young", len(skips))
+	}
 }
 
 // TestProofsByCharge: pages that the kernel says are the memcg's are so, unless there
