@@ -46,7 +46,7 @@ func NewStock(opts bpf.StockOptions, procs process.FS, cgroups *memcg.Hierarchy,
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Stock{opts: opts, sysRoot: sysRoot, gens: newGenCache(lruGen), proofs: newProofs(process.NewChargeReader(procs), cgroups.MayHaveDying, opts.Log)}
+	return &Stock{opts: opts, sysRoot: sysRoot, gens: newGenCache(lruGen), proofs: newProofs(procs, cgroups.MayHaveDying, opts.Log)}
 }
 
 // Info implements Source.

@@ -23,7 +23,7 @@ func TestWithoutSwapOnlyFilesAreLookedAt(t *testing.T) {
 	}}
 	for typ, want := range map[heat.Type][]heat.Record{heat.File: nil, heat.Anon: skipped, heat.Shmem: skipped} {
 		notDying := func(string) (bool, error) { return false, nil }
-		p := newProofs(process.NewChargeReader(process.NewFS(procs)), notDying, slog.New(slog.DiscardHandler))
+		p := newProofs(process.NewFS(procs), notDying, slog.New(slog.DiscardHandler))
 		req := Request{
 			Path: "/a", Inode: inode, Processes: []heat.Process{{ProcessID: heat.ProcessID{TGID: 1}}},
 			Residency: map[int]*heat.Residency{1: {Parts: []heat.ResidentPart{{Region: region, Type: typ, Pages: pages}}}},

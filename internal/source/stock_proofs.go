@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 
@@ -29,9 +30,11 @@ const maxChargeReads = 1 << 18
 //
 // A page that is anonymous stays in its memcg as long as it is resident, and
 // beyond. One of a file may be evicted and then read by somebody else within one
-// window, so its proof is good for one window.
+// window, so its proof is good for one window. So is that of any page of a process
+// in whose memory ksmd replaces pages, by some that may be another memcg's.
 type proofs struct {
 	log   *slog.Logger
+	fs    process.FS
 	dying func(path string) (bool, error) // see memcg.Hierarchy.MayHaveDying
 
 	mu    sync.Mutex // guards what follows
@@ -50,8 +53,8 @@ type proof struct {
 	kept  map[uint64]*heat.Bitmap // of windows before
 }
 
-func newProofs(charges *process.ChargeReader, dying func(path string) (bool, error), log *slog.Logger) proofs {
-	return proofs{log: log, dying: dying, procs: map[int]*proof{}, charges: charges}
+func newProofs(fs process.FS, dying func(path string) (bool, error), log *slog.Logger) proofs {
+	return proofs{log: log, fs: fs, dying: dying, procs: map[int]*proof{}, charges: process.NewChargeReader(fs)}
 }
 
 // begin starts a pass: what was known of a process that is another one now, or
@@ -124,11 +127,30 @@ func (p *proofs) end(ctx context.Context, req Request) []heat.Record {
 			proof.kept = nil
 			continue
 		}
+		merges := p.merges(tgid)
+		if merges {
+			proof.kept = nil
+		}
 		w := window{req: req, proof: proof, young: young, charges: p.charges, dying: p.dying, limit: limit, log: p.log}
 		skips = w.skips(ctx, res, skips)
+		if merges {
+			proof.kept = nil
+		}
 	}
 	p.charges.Close()
 	return skips
+}
+
+// merges tells whether ksmd may have replaced pages of a process.
+func (p *proofs) merges(tgid int) bool {
+	n, err := p.fs.MergedPages(tgid)
+	if errors.Is(err, process.ErrGone) { // this kernel has no ksmd, or the process is gone
+		return false
+	}
+	if err != nil {
+		p.log.Debug("Asking whether pages are merged", "pid", tgid, "err", err)
+	}
+	return n > 0 || err != nil
 }
 
 // sinceWindow returns the proof of a process in a memcg, if that is where it is, and

@@ -74,7 +74,8 @@ func TestProofs(t *testing.T) {
 			Start: region*heat.RegionSize + from*heat.PageSize, End: region*heat.RegionSize + to*heat.PageSize,
 		}
 	}
-	p := newProofs(process.NewChargeReader(process.NewFS(t.TempDir())), nil, slog.New(slog.DiscardHandler))
+	procs := t.TempDir()
+	p := newProofs(process.NewFS(procs), nil, slog.New(slog.DiscardHandler))
 	req := Request{Path: "/a", Inode: 7, CanSwap: true, Processes: []heat.Process{one}}
 	pass := func(req Request, young heat.Bitmap, other bool) []heat.Record {
 		t.Helper()
@@ -123,6 +124,26 @@ func TestProofs(t *testing.T) {
 	p.forget([]int{1})
 	check("forgotten", pass(exec, heat.Bitmap{}, false), skip(skipForeign, 0, 4))
 
+	check("proved again", pass(exec, pages(0, 4), false))
+	check("and so for good", pass(exec, heat.Bitmap{}, false))
+	merged := func(text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(procs, "1"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(procs, "1/ksm_merging_pages"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merged("0\n")
+	check("or until ksmd comes", pass(exec, heat.Bitmap{}, false))
+	merged("1\n")
+	check("which may have replaced any of them", pass(exec, pages(0, 1), false), skip(skipForeign, 1, 4))
+	merged("0\n")
+	check("and of what it leaves nothing is known", pass(exec, pages(1, 2), false), skip(skipForeign, 0, 1), skip(skipForeign, 2, 4))
+	merged("what\n")
+	check("nor if nobody can tell", pass(exec, pages(2, 3), false), skip(skipForeign, 0, 2), skip(skipForeign, 3, 4))
+
 	noSwap := exec
 	noSwap.CanSwap = false
 	check("not to be aged", pass(noSwap, pages(0, 4), false), skip(skipNoSwap, 0, 4))
@@ -134,7 +155,7 @@ func TestProofs(t *testing.T) {
 // that the pass of another one is just asking for. It is for the race detector.
 func TestProofsTakenMeanwhile(t *testing.T) {
 	dying := func(string) (bool, error) { return false, nil }
-	p := newProofs(process.NewChargeReader(process.NewFS(t.TempDir())), dying, slog.New(slog.DiscardHandler))
+	p := newProofs(process.NewFS(t.TempDir()), dying, slog.New(slog.DiscardHandler))
 	var all heat.Bitmap
 	all.SetRange(0, heat.PagesPerRegion)
 	req := Request{Inode: 7, CanSwap: true, Processes: []heat.Process{{ProcessID: heat.ProcessID{TGID: 1}}}}
@@ -188,7 +209,7 @@ func TestProofsByCharge(t *testing.T) {
 			}
 			return tc.dying, tc.err
 		}
-		p := newProofs(process.NewChargeReader(process.NewFS(procs)), dying, slog.New(slog.DiscardHandler))
+		p := newProofs(process.NewFS(procs), dying, slog.New(slog.DiscardHandler))
 		req := Request{
 			Path: "/a", Inode: tc.inode, CanSwap: true, Processes: []heat.Process{{ProcessID: heat.ProcessID{TGID: 1}}},
 			Residency: map[int]*heat.Residency{1: {Parts: []heat.ResidentPart{{Region: region, Type: heat.Anon, Pages: pages}}}},

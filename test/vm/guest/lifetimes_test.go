@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"mglru_exporter/bpf"
 )
@@ -55,5 +57,76 @@ func TestPagesOfADyingChildAreNeverCold(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMergedPagesAreNeverCold: ksmd replaces pages that were the memcg's by equal ones
+// of another memcg, which walks pass over from then on.
+func TestMergedPagesAreNeverCold(t *testing.T) {
+	const ksm = "/sys/kernel/mm/ksm/"
+	if _, err := os.Stat(ksm); err != nil {
+		t.Logf("this kernel has no ksmd: %v", err)
+		return
+	}
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(ksm+file, []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fullScans := func() int {
+		t.Helper()
+		b, err := os.ReadFile(ksm + "full_scans")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	merge := func(w *Workload) {
+		t.Helper()
+		w.Do(t, "madvise equal mergeable")
+		write("run", "1")
+		for from, deadline := fullScans(), time.Now().Add(answerTimeout); fullScans() < from+4; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("ksmd does not get along")
+			}
+		}
+		write("run", "0")
+	}
+	const memcg = "/test/merged"
+	other, w := StartWorkload(t, "/test/merged-first"), StartWorkload(t, memcg)
+	area := Area{Name: "equal", Kind: Anon, Size: 4 * mib, Node: 0}
+	other.Map(t, area)
+	m := w.Map(t, area)
+	write("pages_to_scan", "100000")
+	write("max_page_sharing", "100000") // one page is enough for all
+	t.Cleanup(func() { write("run", "2") })
+	merge(other)
+	r := newRig(t, bpf.HooksOptions{}, "aging: {passes_per_window: 2}", memcg)
+	r.mustPass(t, memcg)
+	w.EndPass()
+	window := func() tally {
+		r.window(t, w, memcg, func(int) { m.TouchAll(t) })
+		return r.count(m)
+	}
+	if got, want := window(), (tally{hot: m.NumPages()}); got != want {
+		t.Errorf("before: %v, want %v", got, want)
+	}
+	merge(w)
+	unobserved := 0
+	for range 3 {
+		got := window()
+		t.Log(got)
+		if got.cold+got.warm != 0 {
+			t.Errorf("merged, and touched before every pass: %v", got)
+		}
+		unobserved += got.unobserved
+	}
+	if unobserved == 0 {
+		t.Error("no page is charged to the other memcg: the test tests nothing")
 	}
 }

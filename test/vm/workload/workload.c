@@ -17,7 +17,7 @@
  *   pages NAME
  *       The pages touched since the last "pages", as ranges: "ok 0-4,7,9-11".
  *   unmap NAME              mprotect NAME none|r|rw      mlock NAME
- *   munlock NAME            madvise NAME normal|random|sequential|dontneed
+ *   munlock NAME            madvise NAME normal|random|sequential|dontneed|mergeable
  *   mremap NAME SIZE        move NAME NODE
  *   comm NAME               sets the process's name
  *   fork                    "ok child=PID"; the child maps all and touches nothing
@@ -188,6 +188,8 @@ static int advice_of(const char *name)
 		return MADV_SEQUENTIAL;
 	if (is(name, "dontneed"))
 		return MADV_DONTNEED;
+	if (is(name, "mergeable"))
+		return MADV_MERGEABLE;
 	return -1;
 }
 
