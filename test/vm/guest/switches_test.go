@@ -3,12 +3,111 @@
 package guest
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"mglru_exporter/bpf"
+	"mglru_exporter/internal/source"
 )
+
+// TestDisabled: MGLRU switched off under a running exporter is a counted failure
+// and unobserved memory; switched on again, all is well a window later.
+func TestDisabled(t *testing.T) {
+	const memcgPath = "/test/disabled"
+	w := StartWorkload(t, memcgPath)
+	m := w.Map(t, Area{Name: "anon", Kind: Anon, Size: 8 * mib, Node: 0})
+	r := newRig(t, bpf.HooksOptions{}, "aging: {passes_per_window: 2}", memcgPath)
+	r.mustPass(t, memcgPath)
+	before, err := os.ReadFile(bpf.EnabledPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(v string) {
+		t.Helper()
+		if err := os.WriteFile(bpf.EnabledPath, []byte(strings.TrimSpace(v)), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("0")
+	t.Cleanup(func() { set(string(before)) })
+	for range 2 {
+		clear(r.parts)
+		if _, err := r.Pass(context.Background(), memcgPath); source.ReasonOf(err) != source.ReasonDisabled {
+			t.Fatalf("pass with MGLRU disabled: %v", err)
+		}
+	}
+	if got, want := r.count(m), (tally{unobserved: m.NumPages()}); got != want {
+		t.Errorf("disabled: %v, want %v", got, want)
+	}
+	if n := r.memcg(t, memcgPath).Passes.Failures[source.ReasonDisabled]; n != 2 {
+		t.Errorf("%d passes failed as disabled, want 2", n)
+	}
+	set(string(before))
+	for range 4 {
+		r.mustPass(t, memcgPath)
+	}
+	if got, want := r.count(m), (tally{cold: m.NumPages()}); got != want {
+		t.Errorf("enabled again: %v, want %v", got, want)
+	}
+}
+
+// TestProbesSwitchedOff: whoever writes to lru_gen/enabled may switch our probes
+// off, and then no access is seen. None of it may read as cold.
+func TestProbesSwitchedOff(t *testing.T) {
+	for _, perPage := range []bool{false, true} {
+		t.Run(fmt.Sprintf("per-page=%v", perPage), func(t *testing.T) {
+			const memcgPath = "/test/probes"
+			w := StartWorkload(t, memcgPath)
+			m := w.Map(t, Area{Name: "anon", Kind: Anon, Size: 8 * mib, Node: 0})
+			r := newRig(t, bpf.HooksOptions{PerPage: perPage}, "aging: {passes_per_window: 2}", memcgPath)
+			r.mustPass(t, memcgPath)
+			m.TouchAll(t)
+			if err := os.WriteFile(bpf.EnabledPath, []byte("y"), 0); err != nil {
+				t.Fatal(err)
+			}
+			ageByDebugfs(t, memcgPath) // nobody sees it take the bits
+			if _, err := r.Pass(context.Background(), memcgPath); source.ReasonOf(err) != source.ReasonProbesOff {
+				t.Fatalf("pass with the probes switched off: %v", err)
+			}
+			r.mustPass(t, memcgPath)
+			if got, want := r.count(m), (tally{unobserved: m.NumPages()}); got != want {
+				t.Errorf("touched while the probes were off: %v, want %v", got, want)
+			}
+			for range 4 { // that we have switched them on is one more reason for doubt
+				m.TouchAll(t)
+				r.mustPass(t, memcgPath)
+			}
+			if got, want := r.count(m), (tally{hot: m.NumPages()}); got != want {
+				t.Errorf("two windows later: %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// TestPreflight: on this kernel the hooks have all they need, and what they lack
+// otherwise is named with a repair that works.
+func TestPreflight(t *testing.T) {
+	for _, r := range source.Preflight(sourceName()) {
+		for _, m := range r.Missing() {
+			t.Errorf("%s: missing %s: %s", r.Source, m.Name, m.Detail)
+		}
+	}
+	before, err := os.ReadFile(bpf.EnabledPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(bpf.EnabledPath, []byte("0"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.WriteFile(bpf.EnabledPath, before, 0) })
+	missing := source.Preflight(sourceName())[0].Missing()
+	if len(missing) != 1 || missing[0].Name != "MGLRU enabled" || missing[0].Repair == "" {
+		t.Errorf("with MGLRU disabled the preflight lacks %+v, want just that", missing)
+	}
+}
 
 // TestProbesOffBetweenPasses: what somebody switches off who switches it on again
 // before we look has taken bits that nobody has seen.

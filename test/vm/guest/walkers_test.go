@@ -12,7 +12,130 @@ import (
 	"time"
 
 	"mglru_exporter/bpf"
+	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/source"
 )
+
+// TestOtherWalkersCount lets others age the memcg between the touch and the
+// pass. What they find is accessed all the same, and counted once a pass.
+func TestOtherWalkersCount(t *testing.T) {
+	for _, perPage := range []bool{false, true} {
+		t.Run(fmt.Sprintf("per-page=%v", perPage), func(t *testing.T) {
+			const memcgPath = "/test/others"
+			w := StartWorkload(t, memcgPath)
+			for _, a := range exactAreas() {
+				if a.Watchable() {
+					w.Map(t, a)
+				}
+			}
+			r := newRig(t, bpf.HooksOptions{PerPage: perPage}, "", memcgPath)
+			r.mustPass(t, memcgPath)
+			w.EndPass()
+			for window := range 3 {
+				r.window(t, w, memcgPath, func(pass int) {
+					for i, m := range w.Mappings {
+						switch (pass + i + window) % 4 {
+						case 0:
+							m.TouchEvery(t, 3)
+						case 1:
+							m.TouchAll(t)
+						}
+					}
+					ageByDebugfs(t, memcgPath)
+					for i, m := range w.Mappings {
+						if (pass+i+window)%4 == 1 { // found by both: still once
+							m.TouchEvery(t, 2)
+						}
+					}
+				})
+				checkWindow(t, r, w, memcgPath, fmt.Sprintf("window %d", window+1))
+			}
+		})
+	}
+}
+
+// ageByDebugfs ages a memcg as an administrator may.
+func ageByDebugfs(t testing.TB, path string) {
+	t.Helper()
+	f, err := os.Open(lruGen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, err := memcg.ParseLRUGen(f)
+	f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups {
+		if g.Path != path {
+			continue
+		}
+		for _, n := range g.Nodes {
+			seq := n.Gens[len(n.Gens)-1].Seq
+			cmd := fmt.Sprintf("+ %d %d %d 200 1", g.ID, n.Node, seq)
+			if err := os.WriteFile(lruGen, []byte(cmd), 0); err != nil {
+				t.Fatalf("write %q to lru_gen: %v", cmd, err)
+			}
+		}
+		return
+	}
+	t.Fatalf("lru_gen does not list %s", path)
+}
+
+// TestDAMONMakesNothingCold: DAMON clears accessed bits that the hooks do not
+// see cleared. While it runs, nothing reads as cold.
+func TestDAMONMakesNothingCold(t *testing.T) {
+	const memcgPath = "/test/damon"
+	w := StartWorkload(t, memcgPath)
+	m := w.Map(t, Area{Name: "anon", Kind: Anon, Size: 8 * mib, Node: 0})
+	r := newRig(t, bpf.HooksOptions{}, "aging: {passes_per_window: 2}", memcgPath)
+	r.mustPass(t, memcgPath)
+	stop := startDAMON(t, w.PID)
+	for range 2 {
+		r.mustPass(t, memcgPath)
+	}
+	if got, want := r.count(m), (tally{unobserved: m.NumPages()}); got != want {
+		t.Errorf("with DAMON running: %v, want %v", got, want)
+	}
+	if got := r.Snapshot().Self.OtherWalkers; len(got) != 1 || got[0] != "damon" {
+		t.Errorf("other walkers %q, want damon", got)
+	}
+	if missing := source.Preflight("hooks")[0].Missing(); len(missing) != 1 {
+		t.Errorf("preflight with DAMON running lacks %+v, want just its absence", missing)
+	}
+	stop()
+	for range 4 {
+		r.mustPass(t, memcgPath)
+	}
+	if got, want := r.count(m), (tally{cold: m.NumPages()}); got != want {
+		t.Errorf("with DAMON stopped: %v, want %v", got, want)
+	}
+}
+
+const kdamonds = "/sys/kernel/mm/damon/admin/kdamonds"
+
+// startDAMON has DAMON watch a process until stop is called.
+func startDAMON(t *testing.T, pid int) (stop func()) {
+	t.Helper()
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(kdamonds, file), []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("nr_kdamonds", "1")
+	write("0/contexts/nr_contexts", "1")
+	write("0/contexts/0/operations", "vaddr")
+	write("0/contexts/0/targets/nr_targets", "1")
+	write("0/contexts/0/targets/0/pid_target", strconv.Itoa(pid))
+	write("0/state", "on")
+	stop = func() {
+		_ = os.WriteFile(filepath.Join(kdamonds, "0/state"), []byte("off"), 0) // off already, the second time
+		write("nr_kdamonds", "0")
+	}
+	t.Cleanup(stop)
+	return stop
+}
 
 // TestDAMONBetweenPasses has DAMON run only while nobody asks whether it does. The
 // hooks see that it clears accessed bits, stock sees which.
