@@ -21,7 +21,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
 )
 
@@ -177,10 +176,6 @@ func TestServe(t *testing.T) {
 
 // TestRefusals: what cannot work says why in plain words, and ends with an error.
 func TestRefusals(t *testing.T) {
-	enabled, err := os.ReadFile(bpf.EnabledPath)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, tc := range []struct {
 		name string
 		do   func(t *testing.T)
@@ -193,10 +188,8 @@ func TestRefusals(t *testing.T) {
 			want: []string{"BPF tracing programs", "run as root"}},
 		{name: "MGLRU disabled", want: []string{"MGLRU enabled", "echo 0x7 > /sys/kernel/mm/lru_gen/enabled"},
 			do: func(t *testing.T) {
-				if err := os.WriteFile(bpf.EnabledPath, []byte("0"), 0); err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = os.WriteFile(bpf.EnabledPath, []byte(strings.TrimSpace(string(enabled))), 0) })
+				set, _ := setEnabled(t)
+				set("0")
 			}},
 		{name: "no debugfs", want: []string{"debugfs lru_gen", "mount -t debugfs"},
 			do: func(t *testing.T) {

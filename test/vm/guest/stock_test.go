@@ -307,17 +307,7 @@ func TestNonleafBitIsRefused(t *testing.T) {
 	}
 	release := unix.ByteSliceToString(u.Release[:])
 	hides := os.Getenv("MGLRU_KERNEL") == "debian-6.1" // ours has it repaired
-	before, err := os.ReadFile(bpf.EnabledPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set := func(v string) {
-		t.Helper()
-		if err := os.WriteFile(bpf.EnabledPath, []byte(strings.TrimSpace(v)), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Cleanup(func() { set(string(before)) })
+	set, _ := setEnabled(t)
 	const memcg = "/test/nonleaf"
 	w := StartWorkload(t, memcg)
 	m := w.Map(t, Area{Name: "anon", Kind: Anon, Size: 4 * mib, Node: 1})

@@ -21,18 +21,8 @@ func TestDisabled(t *testing.T) {
 	m := w.Map(t, Area{Name: "anon", Kind: Anon, Size: 8 * mib, Node: 0})
 	r := newRig(t, bpf.HooksOptions{}, "aging: {passes_per_window: 2}", memcgPath)
 	r.mustPass(t, memcgPath)
-	before, err := os.ReadFile(bpf.EnabledPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set := func(v string) {
-		t.Helper()
-		if err := os.WriteFile(bpf.EnabledPath, []byte(strings.TrimSpace(v)), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
+	set, before := setEnabled(t)
 	set("0")
-	t.Cleanup(func() { set(string(before)) })
 	for range 2 {
 		clear(r.parts)
 		if _, err := r.Pass(context.Background(), memcgPath); source.ReasonOf(err) != source.ReasonDisabled {
@@ -45,7 +35,7 @@ func TestDisabled(t *testing.T) {
 	if n := r.memcg(t, memcgPath).Passes.Failures[source.ReasonDisabled]; n != 2 {
 		t.Errorf("%d passes failed as disabled, want 2", n)
 	}
-	set(string(before))
+	set(before)
 	for range 4 {
 		r.mustPass(t, memcgPath)
 	}
@@ -65,9 +55,8 @@ func TestProbesSwitchedOff(t *testing.T) {
 			r := newRig(t, bpf.HooksOptions{PerPage: perPage}, "aging: {passes_per_window: 2}", memcgPath)
 			r.mustPass(t, memcgPath)
 			m.TouchAll(t)
-			if err := os.WriteFile(bpf.EnabledPath, []byte("y"), 0); err != nil {
-				t.Fatal(err)
-			}
+			set, _ := setEnabled(t)
+			set("y")
 			ageByDebugfs(t, memcgPath) // nobody sees it take the bits
 			if _, err := r.Pass(context.Background(), memcgPath); source.ReasonOf(err) != source.ReasonProbesOff {
 				t.Fatalf("pass with the probes switched off: %v", err)
@@ -95,14 +84,8 @@ func TestPreflight(t *testing.T) {
 			t.Errorf("%s: missing %s: %s", r.Source, m.Name, m.Detail)
 		}
 	}
-	before, err := os.ReadFile(bpf.EnabledPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(bpf.EnabledPath, []byte("0"), 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.WriteFile(bpf.EnabledPath, before, 0) })
+	set, _ := setEnabled(t)
+	set("0")
 	missing := source.Preflight(sourceName())[0].Missing()
 	if len(missing) != 1 || missing[0].Name != "MGLRU enabled" || missing[0].Repair == "" {
 		t.Errorf("with MGLRU disabled the preflight lacks %+v, want just that", missing)
@@ -118,11 +101,7 @@ func TestProbesOffBetweenPasses(t *testing.T) {
 			w := StartWorkload(t, memcgPath)
 			m := w.Map(t, Area{Name: "anon", Kind: Anon, Size: 8 * mib, Node: 0})
 			r := newRig(t, bpf.HooksOptions{PerPage: perPage}, "aging: {passes_per_window: 2}", memcgPath)
-			set := setEnabled(t)
-			on, err := os.ReadFile(bpf.EnabledPath)
-			if err != nil {
-				t.Fatal(err)
-			}
+			set, on := setEnabled(t)
 			window := func(name string, want tally) {
 				t.Helper()
 				r.window(t, w, memcgPath, func(int) {})
@@ -135,7 +114,7 @@ func TestProbesOffBetweenPasses(t *testing.T) {
 			m.TouchAll(t)
 			set("y")
 			ageByDebugfs(t, memcgPath)
-			set(string(on))
+			set(on)
 			window("off and on again", tally{unobserved: m.NumPages()})
 			window("after that", tally{cold: m.NumPages()})
 			if skips := r.memcg(t, memcgPath).Passes.Skips; skips[bpf.SkipSwitched] != 1 {
@@ -145,20 +124,21 @@ func TestProbesOffBetweenPasses(t *testing.T) {
 	}
 }
 
-// setEnabled returns what writes to MGLRU's switches. They are as they were when the
-// test ends.
-func setEnabled(t *testing.T) func(value string) {
+// setEnabled returns what writes to MGLRU's switches, and what they are now. That they
+// are again when the test ends.
+func setEnabled(t *testing.T) (set func(value string), before string) {
 	t.Helper()
-	before, err := os.ReadFile(bpf.EnabledPath)
+	b, err := os.ReadFile(bpf.EnabledPath)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := func(value string) {
+	before = strings.TrimSpace(string(b))
+	set = func(value string) {
 		t.Helper()
 		if err := os.WriteFile(bpf.EnabledPath, []byte(value), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { set(string(before)) })
-	return set
+	t.Cleanup(func() { set(before) })
+	return set, before
 }
