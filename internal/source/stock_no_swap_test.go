@@ -22,7 +22,6 @@ func TestWithoutSwapOnlyFilesAreLookedAt(t *testing.T) {
 		Kind: heat.KindSkip, TGID: 1, Node: -1, Reason: skipNoSwap, Start: region * heat.RegionSize, End: region*heat.RegionSize + 10*heat.PageSize,
 	}}
 	for typ, want := range map[heat.Type][]heat.Record{heat.File: nil, heat.Anon: skipped, heat.Shmem: skipped} {
-		notDying := func(string) (bool, error) { return false, nil }
 		p := newProofs(process.NewFS(procs), notDying, slog.New(slog.DiscardHandler))
 		req := Request{
 			Path: "/a", Inode: inode, Processes: []heat.Process{{ProcessID: heat.ProcessID{TGID: 1}}},

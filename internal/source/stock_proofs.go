@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 
 	"mglru_exporter/internal/heat"
@@ -115,7 +116,8 @@ func (p *proofs) end(ctx context.Context, req Request) []heat.Record {
 	p.reading.Lock()
 	defer p.reading.Unlock()
 	var skips []heat.Record
-	limit := p.charges.Reads() + maxChargeReads
+	var judged []*proof
+	limit, told := p.charges.Reads()+maxChargeReads, p.told(req)
 	for i := range req.Processes {
 		tgid := req.Processes[i].TGID
 		proof, young := p.sinceWindow(tgid, req.Inode)
@@ -123,22 +125,40 @@ func (p *proofs) end(ctx context.Context, req Request) []heat.Record {
 			continue
 		}
 		res := req.Residency[tgid]
-		if res == nil { // nor is it known what has left meanwhile
+		merges := p.merges(tgid)
+		if merges || res == nil { // nor is it known what has left meanwhile
 			proof.kept = nil
+		}
+		if res == nil {
 			continue
 		}
-		merges := p.merges(tgid)
-		if merges {
-			proof.kept = nil
-		}
-		w := window{req: req, proof: proof, young: young, charges: p.charges, dying: p.dying, limit: limit, log: p.log}
+		w := window{req: req, proof: proof, young: young, charges: p.charges, limit: limit, failed: !told, log: p.log}
 		skips = w.skips(ctx, res, skips)
 		if merges {
 			proof.kept = nil
 		}
+		judged = append(judged, proof)
 	}
 	p.charges.Close()
+	if !told || p.told(req) {
+		return skips
+	}
+	// A memcg began to die while we asked, whose pages were taken for ours.
+	skips = skips[:0]
+	for _, proof := range judged {
+		proof.kept = nil
+		skips = append(skips, heat.Record{Kind: heat.KindSkip, TGID: proof.id.TGID, Node: -1, Reason: skipForeign, End: math.MaxUint64})
+	}
 	return skips
+}
+
+// told tells whether the kernel can tell what the memcg is charged for.
+func (p *proofs) told(req Request) bool {
+	dying, err := p.dying(req.Path)
+	if err != nil {
+		p.log.Debug("Asking for dying memcgs", "memcg", req.Path, "err", err)
+	}
+	return !dying && err == nil
 }
 
 // merges tells whether ksmd may have replaced pages of a process.
@@ -180,7 +200,6 @@ type window struct {
 	proof   *proof
 	young   map[uint64]*heat.Bitmap
 	charges *process.ChargeReader
-	dying   func(path string) (bool, error)
 	limit   int
 	log     *slog.Logger
 	opened  bool
@@ -230,8 +249,7 @@ func (w *window) proved(region uint64) (proved heat.Bitmap) {
 	return proved
 }
 
-// charged asks the kernel which pages are the memcg's. It cannot be told where one
-// below may be dying. That is asked last, as one may begin to at any time.
+// charged asks the kernel which pages are the memcg's.
 func (w *window) charged(ctx context.Context, region uint64, pages *heat.Bitmap) heat.Bitmap {
 	if w.failed || w.charges.Reads() > w.limit || ctx.Err() != nil {
 		return heat.Bitmap{}
@@ -241,21 +259,13 @@ func (w *window) charged(ctx context.Context, region uint64, pages *heat.Bitmap)
 		err = w.charges.Open(w.proof.id.TGID)
 		w.opened = true
 	}
-	var (
-		out   heat.Bitmap
-		dying bool
-	)
+	var out heat.Bitmap
 	if err == nil {
 		out, err = w.charges.Charged(region, pages, w.req.Inode)
 	}
-	if err == nil {
-		dying, err = w.dying(w.req.Path)
-	}
 	if err != nil {
+		w.failed = true
 		w.log.Debug("Asking whose pages are", "pid", w.proof.id.TGID, "err", err)
-	}
-	if w.failed = err != nil || dying; w.failed {
-		return heat.Bitmap{}
 	}
 	return out
 }

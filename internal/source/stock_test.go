@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -75,7 +77,7 @@ func TestProofs(t *testing.T) {
 		}
 	}
 	procs := t.TempDir()
-	p := newProofs(process.NewFS(procs), nil, slog.New(slog.DiscardHandler))
+	p := newProofs(process.NewFS(procs), notDying, slog.New(slog.DiscardHandler))
 	req := Request{Path: "/a", Inode: 7, CanSwap: true, Processes: []heat.Process{one}}
 	pass := func(req Request, young heat.Bitmap, other bool) []heat.Record {
 		t.Helper()
@@ -154,8 +156,7 @@ func TestProofs(t *testing.T) {
 // TestProofsTakenMeanwhile: the walk of one memcg may find pages of a process young
 // that the pass of another one is just asking for. It is for the race detector.
 func TestProofsTakenMeanwhile(t *testing.T) {
-	dying := func(string) (bool, error) { return false, nil }
-	p := newProofs(process.NewFS(t.TempDir()), dying, slog.New(slog.DiscardHandler))
+	p := newProofs(process.NewFS(t.TempDir()), notDying, slog.New(slog.DiscardHandler))
 	var all heat.Bitmap
 	all.SetRange(0, heat.PagesPerRegion)
 	req := Request{Inode: 7, CanSwap: true, Processes: []heat.Process{{ProcessID: heat.ProcessID{TGID: 1}}}}
@@ -191,23 +192,29 @@ func TestProofsByCharge(t *testing.T) {
 	whole := []heat.Record{{
 		Kind: heat.KindSkip, TGID: 1, Node: -1, Reason: skipForeign, Start: region * heat.RegionSize, End: (region + 1) * heat.RegionSize,
 	}}
+	all := slices.Clone(whole)
+	all[0].Start, all[0].End = 0, math.MaxUint64
 	for _, tc := range []struct {
-		name  string
-		inode uint64
-		dying bool
-		err   error
-		want  []heat.Record
+		name   string
+		inode  uint64
+		dying  []bool // when first asked, and when then asked
+		err    error
+		want   []heat.Record
+		unkept bool
 	}{
-		{"its own", inode, false, nil, nil},
-		{"another memcg's", inode + 1, false, nil, whole},
-		{"perhaps those of a dying one", inode, true, nil, whole},
-		{"nobody knows", inode, false, memcg.ErrGone, whole},
+		{"its own", inode, []bool{false, false}, nil, nil, false},
+		{"another memcg's", inode + 1, []bool{false, false}, nil, whole, false},
+		{"perhaps those of a dying one", inode, []bool{true}, nil, whole, false},
+		{"of one that dies just now", inode, []bool{false, true}, nil, all, true},
+		{"nobody knows", inode, []bool{false}, memcg.ErrGone, whole, false},
 	} {
+		asked := 0
 		dying := func(path string) (bool, error) {
-			if path != "/a" {
-				t.Errorf("asked about %q", path)
+			if path != "/a" || asked == len(tc.dying) {
+				t.Fatalf("%s: asked about %q, after %d times", tc.name, path, asked)
 			}
-			return tc.dying, tc.err
+			asked++
+			return tc.dying[asked-1], tc.err
 		}
 		p := newProofs(process.NewFS(procs), dying, slog.New(slog.DiscardHandler))
 		req := Request{
@@ -218,8 +225,13 @@ func TestProofsByCharge(t *testing.T) {
 		if diff := cmp.Diff(tc.want, p.end(t.Context(), req)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
 		}
+		if got := p.of(1).kept == nil; got != tc.unkept {
+			t.Errorf("%s: all proofs are dropped: %v, want %v", tc.name, got, tc.unkept)
+		}
 	}
 }
+
+func notDying(string) (bool, error) { return false, nil }
 
 // chargedPages has the process's pages of a region be on the LRU and charged to a
 // memcg.
