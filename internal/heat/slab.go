@@ -6,17 +6,18 @@ import "math/bits"
 const planes = 3
 
 // A slab is what the tracker keeps of one region of one process from window to
-// window. It has no pointers: the garbage collector never looks into slabs.
+// window. It has no pointers: the garbage collector never looks into slabs. First
+// comes what each window looks at, also where nothing happened.
 type slab struct {
+	// Of each of the tracked pages at least least and at most most is kept in ages,
+	// and at least untouched of those that are not in accessed.
+	least, most, untouched uint16
 	// tracked has the pages that were resident at the end of the window before.
 	tracked Bitmap
 	// accessed has those that were found young since they are tracked.
 	accessed Bitmap
-	// ages has their idle ages. Of each of the tracked pages at least least and at
-	// most most is kept there, and at least untouched of those that are not in
-	// accessed.
-	ages                   ages
-	least, most, untouched uint16
+	// ages has their idle ages.
+	ages ages
 }
 
 // A birth says what is kept of pages whose ages begin in a window.
