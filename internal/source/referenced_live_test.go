@@ -101,10 +101,25 @@ func TestTouch(t *testing.T) {
 	}
 	fmt.Printf("at %x\n", uintptr(unsafe.Pointer(&mem[0])))
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		flushTLB(t)
 		for i := 0; i < len(mem)/4; i += heat.PageSize {
 			sum += mem[i]
 		}
 		fmt.Println("touched", sum&1)
+	}
+}
+
+// flushTLB makes the processor look into the page tables anew: to clear an accessed
+// bit does not, and while a page is in the TLB its bit is not set again. Unmapping
+// more than tlb_single_page_flush_ceiling (33) pages flushes all of the process's.
+func flushTLB(t *testing.T) {
+	t.Helper()
+	mem, err := unix.Mmap(-1, 0, 64*heat.PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
+	if err == nil {
+		err = unix.Munmap(mem)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
