@@ -169,7 +169,7 @@ int BPF_PROG(on_clear_end, struct file *file)
  * What takes accessed bits away from our passes, or keeps them from being told,
  * without a sign of whose here that would be worth its cost. It is only counted,
  * and user space takes it that everybody's were. Both ends count: a pass may end
- * in between. bpf/hooks.go has the same type.
+ * in between.
  */
 struct uses {
 	__u64 begun, ended;

@@ -142,13 +142,11 @@ func (h *Hooks) probesOn() error {
 	return ErrProbesOff
 }
 
-// Uses tell of something that takes accessed bits away from the hooks, of any
-// process.
+// Uses count how often something has begun, and has ended, to take accessed bits
+// away from the hooks, of any process, since the programs were attached. Where they
+// differ it may be at it, or one end was missed.
 type Uses struct {
-	// Begun is how often it has begun to since the programs were attached.
-	Begun uint64
-	// Active tells whether it is at it.
-	Active bool
+	Begun, Ended uint64
 }
 
 // Unseen returns the uses of all whose doing the hooks see but not to whom, by the
@@ -159,11 +157,10 @@ func (h *Hooks) Unseen() (map[string]Uses, error) {
 		SkipPageIdle: hooksVarPageIdle, SkipOtherWalker: hooksVarDamon, SkipSwitched: hooksVarSwitching,
 	} {
 		var u hooksUses
-		// One that goes by between the reads of the two looks as if under way.
 		if err := h.coll.Variables[name].Get(&u); err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
-		all[reason] = Uses{Begun: u.Begun, Active: u.Begun != u.Ended}
+		all[reason] = Uses{Begun: u.Begun, Ended: u.Ended}
 	}
 	return all, nil
 }

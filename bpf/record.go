@@ -31,7 +31,7 @@ const (
 func SkipReasons() []string {
 	return []string{
 		"none", "foreign", "no_swap", "migrating", "not_lru", "pte_lock", "pmd_lock", "split", "heuristics",
-		"vma", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs, SkipPageIdle, SkipSwitched, SkipOtherWalker,
+		"vma", "notifier", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs, SkipPageIdle, SkipSwitched, SkipOtherWalker,
 	}
 }
 

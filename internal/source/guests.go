@@ -27,30 +27,37 @@ type guests struct {
 // is asked where the pass ends a window; one that ran a guest as the window began
 // is skipped in all of its passes.
 func (g *guests) pass(req Request) (skips []heat.Record) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.ran == nil {
-		g.ran = map[int]bool{}
-	}
 	for i := range req.Processes {
 		tgid := req.Processes[i].TGID
-		skip := g.ran[tgid]
-		if req.Residency[tgid] != nil {
+		ends, now := req.Residency[tgid] != nil, false
+		if ends { // without the lock: others must not wait for a process's
 			maps, err := g.maps(tgid)
 			// Of a process that does not tell nothing is cold.
-			now := err != nil || slices.ContainsFunc(maps, func(v process.VMA) bool { return v.ShowsVCPU() })
-			skip = skip || now
-			if now {
-				g.ran[tgid] = true
-			} else {
-				delete(g.ran, tgid)
-			}
+			now = err != nil || slices.ContainsFunc(maps, func(v process.VMA) bool { return v.ShowsVCPU() })
 		}
-		if skip {
+		if g.look(tgid, ends, now) {
 			skips = append(skips, heat.Record{Kind: heat.KindSkip, TGID: tgid, End: math.MaxUint64, Reason: skipGuest})
 		}
 	}
 	return skips
+}
+
+// look tells whether a process ran a guest as the window began, or does now, as it
+// ends.
+func (g *guests) look(tgid int, ends, now bool) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ran := g.ran[tgid]
+	if ends {
+		delete(g.ran, tgid)
+	}
+	if now {
+		if g.ran == nil {
+			g.ran = map[int]bool{}
+		}
+		g.ran[tgid] = true
+	}
+	return ran || now
 }
 
 // forget drops processes.

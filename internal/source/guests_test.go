@@ -20,13 +20,19 @@ func TestGuests(t *testing.T) {
 	const qemu, shell = 7, 8
 	runs := map[int]bool{}
 	var broken error
-	g := guests{maps: func(tgid int) ([]process.VMA, error) {
+	var g guests
+	g.maps = func(tgid int) ([]process.VMA, error) {
+		if !g.mu.TryLock() {
+			t.Error("who watches processes waits until all their mappings are read")
+		} else {
+			g.mu.Unlock()
+		}
 		maps := []process.VMA{{Name: "[heap]"}, {Name: "/dev/kvm"}, {Name: "anon_inode:[eventfd]"}}
 		if runs[tgid] {
 			maps = append(maps, process.VMA{Name: "anon_inode:kvm-vcpu:0"})
 		}
 		return maps, broken
-	}}
+	}
 	procs := []heat.Process{{ProcessID: heat.ProcessID{TGID: qemu}}, {ProcessID: heat.ProcessID{TGID: shell}}}
 	expect := func(what string, windowEnds bool, want ...int) {
 		t.Helper()

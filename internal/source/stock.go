@@ -65,8 +65,8 @@ func (s *Stock) Start(sink Sink) (err error) {
 // another's. The process has moved since its pass listed it, and that walk passed
 // over the pages that it brought along.
 func (s *Stock) harvested(records []heat.Record) []heat.Record {
-	s.proofs.take(records)
 	inode, n := s.aging.Load(), 0
+	s.proofs.take(records, inode)
 	for i := range records {
 		if r := &records[i]; r.Kind == heat.KindWalk {
 			if p := s.proofs.of(r.TGID); p == nil || p.inode != inode {

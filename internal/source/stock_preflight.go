@@ -41,5 +41,6 @@ func notesStock() []string {
 		"the kernel does not say when it passes over a page table because somebody else holds its lock at that moment: an access there counts one pass late, and one before a window's last pass in the window after",
 		"memory that others use by page tables of their own (KVM guests, GPUs, RDMA) is unobserved, and so is all else of a process that shares its memory that way",
 		"a huge page is hot, warm or cold as a whole",
+		"with cgroup v1, and before Linux 6.12 in a memcg that has processes and cgroups below, nobody can tell what removed cgroups have left: what was not found young is unobserved there, and never cold",
 	}
 }

@@ -82,8 +82,9 @@ func (p *proofs) forget(tgids []int) {
 	}
 }
 
-// take learns from what our walks find young.
-func (p *proofs) take(records []heat.Record) {
+// take learns from what a walk of ours finds young that ages the memcg of that
+// inode: of a process that has moved into another one meanwhile, nothing.
+func (p *proofs) take(records []heat.Record, inode uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range records {
@@ -95,6 +96,9 @@ func (p *proofs) take(records []heat.Record) {
 			if p.last = p.procs[r.TGID]; p.last == nil {
 				continue
 			}
+		}
+		if p.last.inode != inode {
+			continue
 		}
 		pages := p.last.young[r.Start/heat.RegionSize]
 		if pages == nil {

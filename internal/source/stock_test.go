@@ -85,7 +85,7 @@ func TestProofs(t *testing.T) {
 		p.take([]heat.Record{
 			{Kind: heat.KindYoung, Other: other, TGID: 1, Start: region * heat.RegionSize, NotAnon: young},
 			{Kind: heat.KindYoung, TGID: 2, Start: region * heat.RegionSize, Anon: pages(0, 512)},
-		})
+		}, req.Inode)
 		return p.end(t.Context(), req)
 	}
 	check := func(name string, got []heat.Record, want ...heat.Record) {
@@ -169,7 +169,7 @@ func TestProofsTakenMeanwhile(t *testing.T) {
 	var taking sync.WaitGroup
 	taking.Go(func() {
 		for region := range uint64(1000) {
-			p.take([]heat.Record{{Kind: heat.KindYoung, TGID: 1, Start: region % 64 * heat.RegionSize, Anon: all}})
+			p.take([]heat.Record{{Kind: heat.KindYoung, TGID: 1, Start: region % 64 * heat.RegionSize, Anon: all}}, 7)
 		}
 	})
 	for range 20 {
@@ -273,15 +273,19 @@ func TestWalkOfAnotherMemcg(t *testing.T) {
 		name  string
 		aging uint64
 		want  []heat.Record
+		ours  bool // what it found young
 	}{
-		{"its own memcg is aged", 7, []heat.Record{walk(1), young}},
-		{"another one is", 8, []heat.Record{young, walk(2)}},
-		{"one that has begun with neither", 9, []heat.Record{young}},
+		{"its own memcg is aged", 7, []heat.Record{walk(1), young}, true},
+		{"another one is", 8, []heat.Record{young, walk(2)}, false},
+		{"one that has begun with neither", 9, []heat.Record{young}, false},
 	} {
 		s.aging.Store(tc.aging)
 		got := s.harvested([]heat.Record{walk(1), young, walk(2), walk(3)})
 		if diff := cmp.Diff(tc.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		}
+		if _, learned := s.proofs.sinceWindow(1, 7); (len(learned) > 0) != tc.ours {
+			t.Errorf("%s: pages of %d regions are taken for its own", tc.name, len(learned))
 		}
 	}
 }

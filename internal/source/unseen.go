@@ -33,7 +33,7 @@ func (u *unseen) pass(procs []heat.Process, begun, now map[string]bpf.Uses) (ski
 		}
 		u.since[tgid] = begun
 		for reason, then := range since {
-			if then.Active || then.Begun != now[reason].Begun {
+			if then != now[reason] { // one began or ended: none lasts for a whole pass
 				skips = append(skips, heat.Record{Kind: heat.KindSkip, TGID: tgid, End: math.MaxUint64, Reason: reason})
 			}
 		}

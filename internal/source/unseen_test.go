@@ -14,8 +14,12 @@ func TestUnseen(t *testing.T) {
 	one := both[:1]
 	for _, reason := range []string{bpf.SkipPageIdle, bpf.SkipOtherWalker} {
 		uses := func(begun uint64, active bool) map[string]bpf.Uses {
-			all := map[string]bpf.Uses{bpf.SkipPageIdle: {Begun: 1}, bpf.SkipOtherWalker: {Begun: 2}}
-			all[reason] = bpf.Uses{Begun: begun, Active: active}
+			// Of one of the others an end has been missed, which is not to matter.
+			all := map[string]bpf.Uses{bpf.SkipPageIdle: {Begun: 1}, bpf.SkipOtherWalker: {Begun: 2, Ended: 2}}
+			all[reason] = bpf.Uses{Begun: begun, Ended: begun}
+			if active {
+				all[reason] = bpf.Uses{Begun: begun, Ended: begun - 1}
+			}
 			return all
 		}
 		var u unseen
