@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 
@@ -201,7 +202,8 @@ func (c *idCache) lookup(path string, inode uint64) (int, error) {
 // when one before it has gone meanwhile.
 const lookupTries = 3
 
-// read returns the id of a memcg, 0 if it is not listed.
+// read returns the id of a memcg, 0 if it is not listed, and forgets those that are
+// gone.
 func (c *idCache) read(path string) (int, error) {
 	f, err := os.Open(c.file)
 	if err != nil {
@@ -212,12 +214,15 @@ func (c *idCache) read(path string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("parse %s: %w", c.file, err)
 	}
+	id, listed := 0, make(map[string]bool, len(groups))
 	for _, g := range groups {
+		listed[g.Path] = true
 		if g.Path == path {
-			return int(g.ID), nil
+			id = int(g.ID)
 		}
 	}
-	return 0, nil
+	maps.DeleteFunc(c.ids, func(path string, _ cachedID) bool { return !listed[path] })
+	return id, nil
 }
 
 func (c *idCache) forget(path string) {

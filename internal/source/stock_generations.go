@@ -79,6 +79,7 @@ func (c *genCache) read(path string, inode uint64) (generations, error) {
 		}
 		c.mu.Lock()
 		c.recent, c.readAt = all, time.Now()
+		maps.DeleteFunc(c.known, func(path string, _ *generations) bool { return all[path] == nil })
 		g := all[path]
 		if g != nil {
 			delete(all, path)
@@ -87,7 +88,6 @@ func (c *genCache) read(path string, inode uint64) (generations, error) {
 			defer c.mu.Unlock()
 			return g.clone(), nil
 		}
-		delete(c.known, path)
 		c.mu.Unlock()
 	}
 	return generations{}, &Failure{Reason: ReasonGone, Err: fmt.Errorf("%s does not list %q", c.file, path)}
