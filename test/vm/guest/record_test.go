@@ -205,8 +205,40 @@ func TestRecordCommand(t *testing.T) {
 	index := db.Map(t, Area{Name: "index", Kind: File, Size: 16 * mib, Node: 0})
 	db.Map(t, Area{Name: "heap", Kind: THP, Size: 4 * mib, Node: 0})
 
-	dir := t.TempDir()
-	file, cfg := filepath.Join(dir, "guest.mglru"), filepath.Join(dir, "config.yaml")
+	touch := func(i int) {
+		session.Touch(t, 0, 1, session.NumPages()/3)
+		buffers.Touch(t, 0, 1+i%2, buffers.NumPages()/2)
+		if i%16 == 0 {
+			index.TouchEvery(t, 5)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	// A walk that comes while a workload maps or faults leaves it out, and then the
+	// window says less. That is counted, and may happen in the one that is last.
+	const tries = 3
+	var file string
+	for try := 1; ; try++ {
+		file = filepath.Join(t.TempDir(), "guest.mglru")
+		passes := recordWhile(t, file, touch)
+		missed, wrong := replayTwice(t, file, passes)
+		if wrong == nil {
+			break
+		}
+		if missed == 0 || try == tries {
+			t.Fatal(wrong)
+		}
+		t.Logf("once more, for %v processes or parts of them were missed: %v", missed, wrong)
+	}
+	if _, err := os.Stat("testdata/print-recording"); err == nil {
+		printFile(t, file)
+	}
+}
+
+// recordWhile records with the real command while touch is called over and over,
+// with how often it has been, and interrupts it. It returns the number of passes.
+func recordWhile(t *testing.T, file string, touch func(i int)) int {
+	t.Helper()
+	cfg := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(cfg, fmt.Appendf(nil, recordConfig, sourceName()), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -221,12 +253,7 @@ func TestRecordCommand(t *testing.T) {
 	// window, of one pass, and three more.
 	const enough = 2 * (1 + 3*4)
 	for i, begin := 0, time.Now(); time.Since(begin) < 20*time.Second || time.Since(begin) < 3*time.Minute && passesSoFar(file) < enough; i++ {
-		session.Touch(t, 0, 1, session.NumPages()/3)
-		buffers.Touch(t, 0, 1+i%2, buffers.NumPages()/2)
-		if i%16 == 0 {
-			index.TouchEvery(t, 5)
-		}
-		time.Sleep(100 * time.Millisecond)
+		touch(i)
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -240,6 +267,13 @@ func TestRecordCommand(t *testing.T) {
 	if err != nil || passes < enough {
 		t.Fatalf("the recording has %d passes, want %d at least: %v", passes, enough, err)
 	}
+	return passes
+}
+
+// replayTwice serves what was recorded twice, and returns how often processes or
+// parts of them have been missed in all, and what is wrong with the last window.
+func replayTwice(t *testing.T, file string, passes int) (missed float64, wrong error) {
+	t.Helper()
 	playing := fmt.Sprintf(strings.Replace(recordConfig, "source: %s", "source: replay\nreplay: {file: %s, speed: 0}", 1), file)
 	self := regexp.MustCompile(`(?m)^(mglru_cpu_seconds_total|mglru_config_last_reload_success_timestamp_seconds).*\n`)
 	var pages [2]string
@@ -251,21 +285,23 @@ func TestRecordCommand(t *testing.T) {
 		})
 		_, body := e.get("/metrics")
 		pages[i] = self.ReplaceAllString(body, "")
-		if hot, _ := e.metric(t, "mglru_hot_bytes", `comm="webshop"`, `type="anon"`, `node="0"`); hot < 8*mib || hot > 10*mib {
-			t.Errorf("%v hot bytes, want 8 MiB and what the workload itself needs", hot)
-		}
-		if cold, _ := e.metric(t, "mglru_cold_bytes", `comm="postgres"`, `type="shmem"`, `node="1"`); cold < 7*mib || cold > 9*mib {
-			t.Errorf("%v cold bytes, want 8 MiB: every other page of the second half; all there is to say of it:\n%s", cold,
-				strings.Join(regexp.MustCompile(`(?m)^mglru_.*db\.service.*[^0]$`).FindAllString(body, -1), "\n"))
+		hot, _ := e.metric(t, "mglru_hot_bytes", `comm="webshop"`, `type="anon"`, `node="0"`)
+		cold, _ := e.metric(t, "mglru_cold_bytes", `comm="postgres"`, `type="shmem"`, `node="1"`)
+		missed = 0
+		for _, reason := range []string{"not_walked", "mmap_lock", "pte_lock", "pmd_lock", "aborted"} {
+			n, _ := e.metric(t, "mglru_skipped_walks_total", `reason="`+reason+`"`)
+			missed += n
 		}
 		e.kill()
+		if hot < 8*mib || hot > 10*mib || cold < 7*mib || cold > 9*mib {
+			wrong = fmt.Errorf("%v hot bytes, want 8 MiB and what the workload itself needs; %v cold bytes, want 8 MiB: every other page of the second half; "+
+				"all there is to say of these:\n%s", hot, cold, strings.Join(regexp.MustCompile(`(?m)^mglru_.*db\.service.*[^0]$`).FindAllString(body, -1), "\n"))
+		}
 	}
 	if diff := cmp.Diff(pages[0], pages[1]); diff != "" {
 		t.Errorf("two replays differ:\n%s", diff)
 	}
-	if _, err := os.Stat("testdata/print-recording"); err == nil {
-		printFile(t, file)
-	}
+	return missed, wrong
 }
 
 // countPasses counts the passes of a recording, up to where it cannot be read.
