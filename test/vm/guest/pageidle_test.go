@@ -51,18 +51,7 @@ func TestPageIdleMakesNothingCold(t *testing.T) {
 			busy.TouchAll(t)
 			step.use(t)
 		})
-		wantBusy, wantIdle := tally{hot: busy.NumPages()}, tally{cold: idle.NumPages()}
-		if !step.sure && sourceName() == "hooks" {
-			// What was found young was so: nobody has taken those bits.
-			wantBusy, wantIdle = tally{hot: r.count(busy).hot}, tally{unobserved: idle.NumPages()}
-			wantBusy.unobserved = busy.NumPages() - wantBusy.hot
-		}
-		if got := r.count(busy); got != wantBusy {
-			t.Errorf("%s: touched before every pass: %v, want %v", step.name, got, wantBusy)
-		}
-		if got := r.count(idle); got != wantIdle {
-			t.Errorf("%s: never touched: %v, want %v", step.name, got, wantIdle)
-		}
+		r.expectBusyAndIdle(t, step.name, busy, idle, step.sure)
 	}
 	if sourceName() == "hooks" && r.memcg(t, memcg).Passes.Skips[bpf.SkipPageIdle] != 4 {
 		t.Errorf("skips %v, want %s to be counted for each of 4 passes", r.memcg(t, memcg).Passes.Skips, bpf.SkipPageIdle)
