@@ -1,6 +1,9 @@
 package memcg
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A Container is what a memcg's path says of the container it belongs to.
 type Container struct {
@@ -21,6 +24,8 @@ var runtimes = map[string]string{
 	"crio":           "cri-o",
 	"docker":         "docker",
 	"libpod":         "podman",
+	"libpod-payload": "podman", // --cgroups=split, as in Quadlet's services
+	"nerdctl":        "containerd",
 }
 
 // FindContainer returns which container or pod a memcg belongs to, if its path
@@ -29,6 +34,7 @@ var runtimes = map[string]string{
 //	/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid>.slice/cri-containerd-<id>.scope
 //	/kubepods/burstable/pod<uid>/<id>
 //	/system.slice/docker-<id>.scope
+//	/system.slice/<service>/libpod-payload-<id>
 //
 // and their like, with systemd or cgroupfs as the driver. Cgroups within a
 // container belong to it. Of containers within containers the innermost counts.
@@ -56,13 +62,14 @@ func FindContainer(path string) (Container, bool) {
 	return c, c != Container{}
 }
 
-// podUID takes the uid from pod<uid>, or from kubepods[-<class>]-pod<uid>.slice,
-// where systemd has taken its dashes for levels and the kubelet has put underscores.
+// podUID returns the uid in pod<uid>, or in [<root>-]kubepods[-<class>]-pod<uid>.slice.
+// The root is the kubelet's --cgroup-root. In names of slices a dash separates levels,
+// so the kubelet writes the uid's dashes as underscores.
 func podUID(name string) (string, bool) {
 	uid, ok := strings.CutPrefix(name, "pod")
 	if slice, is := strings.CutSuffix(name, ".slice"); is {
 		i := strings.LastIndex(slice, "-pod")
-		if i < 0 || !strings.HasPrefix(slice, "kube") {
+		if i < 0 || !slices.Contains(strings.Split(slice[:i], "-"), "kubepods") {
 			return "", false
 		}
 		uid, ok = strings.ReplaceAll(slice[i+len("-pod"):], "_", "-"), true

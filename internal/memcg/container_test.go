@@ -35,12 +35,27 @@ var containerPaths = []struct {
 	{"/kubepods/pod" + testUID + "/" + testID + "/init.scope", Container{testID, "", testUID}},
 	{"/kubepods/besteffort/pod" + testUID + "/crio-" + testID, Container{testID, "cri-o", testUID}},
 	{"/kubepods/besteffort/pod" + testUID, Container{PodUID: testUID}},
+	// A kubelet with --cgroup-root=/pods, or /lab/team-a, and the driver systemd.
+	{"/pods.slice/pods-kubepods.slice/pods-kubepods-burstable.slice/pods-kubepods-burstable-pod" + testUIDEsc + ".slice/cri-containerd-" + testID + ".scope", Container{testID, "containerd", testUID}},
+	{"/pods.slice/pods-kubepods.slice/pods-kubepods-pod" + staticUID + ".slice", Container{PodUID: staticUID}},
+	{"/lab.slice/lab-team_a.slice/lab-team_a-kubepods.slice/lab-team_a-kubepods-pod" + testUIDEsc + ".slice/crio-" + testID + ".scope/container", Container{testID, "cri-o", testUID}},
+	{"/system.slice/containerd.service/pods-kubepods-besteffort-pod" + testUIDEsc + ".slice:cri-containerd:" + testID, Container{testID, "containerd", testUID}},
+	{"/pods/kubepods/burstable/pod" + testUID + "/" + testID, Container{testID, "", testUID}},
 	// Runtimes by themselves.
 	{"/system.slice/docker-" + testID + ".scope", Container{testID, "docker", ""}},
 	{"/docker/" + testID, Container{testID, "docker", ""}},
 	{"/machine.slice/libpod-" + testID + ".scope/container", Container{testID, "podman", ""}},
 	{"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + testID + ".scope", Container{testID, "podman", ""}},
 	{"/machine.slice/libpod-conmon-" + testID + ".scope", Container{}},
+	{"/system.slice/nerdctl-" + testID + ".scope", Container{testID, "containerd", ""}},
+	// Quadlet: podman's --cgroups=split, in the service that systemd made; conmon is in
+	// the cgroup "runtime", a systemd within the container in init.scope.
+	{"/system.slice/web.service/libpod-payload-" + testID, Container{testID, "podman", ""}},
+	{"/system.slice/web.service/libpod-payload-" + testID + "/init.scope", Container{testID, "podman", ""}},
+	{"/system.slice/web.service/libpod-payload-" + testID + "/container", Container{testID, "podman", ""}},
+	{"/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-" + testID, Container{testID, "podman", ""}},
+	{"/system.slice/web.service/runtime", Container{}},
+	{"/system.slice/web.service/libpod-payload-" + testID[1:], Container{}},
 	// A cluster's node that is a container itself.
 	{"/docker/" + innerID + "/kubelet/kubepods/burstable/pod" + testUID + "/" + testID, Container{testID, "", testUID}},
 	{"/docker/" + innerID + "/system.slice/docker-" + testID + ".scope", Container{testID, "docker", ""}},
@@ -56,6 +71,8 @@ var containerPaths = []struct {
 	{"/kubepods/burstable/pod2c48913c-b29f-11e7-9350", Container{}},
 	{"/kubepods/burstable/pod2c48913c+b29f-11e7-9350-020968147796", Container{}},
 	{"/system.slice/system-pod" + testUIDEsc + ".slice", Container{}},
+	{"/system.slice/system-notkubepods-pod" + testUIDEsc + ".slice", Container{}},
+	{"/pods.slice/pods-kubepods.slice", Container{}},
 }
 
 func TestFindContainer(t *testing.T) {
