@@ -45,9 +45,26 @@ func (c *ChargeReader) Open(pid int) error {
 			return err
 		}
 	}
-	return c.fs.withMemory(pid, func(dir string) (err error) {
-		c.pagemap, err = openFile(dir + "/pagemap")
-		return err
+	return c.fs.withMemory(pid, func(dir string) error {
+		path := dir + "/pagemap"
+		fd, err := openFile(path)
+		if err != nil {
+			return err
+		}
+		// Without an address space it can be opened, and is empty.
+		n, err := retry(func() (int, error) { return unix.Pread(fd, c.entries[:8], 0) })
+		switch {
+		case err != nil:
+			err = pathError("read", path, err)
+		case n == 0:
+			err = fmt.Errorf("read %s: %w", path, ErrNoMemory)
+		}
+		if err != nil {
+			unix.Close(fd)
+			return err
+		}
+		c.pagemap = fd
+		return nil
 	})
 }
 

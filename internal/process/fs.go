@@ -66,32 +66,67 @@ func (f FS) withMemory(pid int, try func(dir string) error) error {
 		// It had no memory a moment ago, or lost it half-way: exec.
 		return fmt.Errorf("read %s: %w", dir, ErrGone)
 	}
-	if dir, _, serr = f.liveThread(pid, &st); serr != nil {
+	tid, _, serr := f.liveThread(pid, &st)
+	if serr != nil {
 		return serr
 	}
-	return try(dir)
+	return try(f.threadDir(pid, tid))
 }
 
-// liveThread returns the directory and stat of a thread of the process that
-// has an address space, given that its leader, described by st, has none.
-func (f FS) liveThread(pid int, st *stat) (string, stat, error) {
+// Task returns the id of a thread that has the process's address space: the
+// leader, unless that has ended. System calls that take a process by its id look
+// at one thread only, and a leader that has ended has no memory.
+//
+// The errors are ErrGone and ErrNoMemory, or that stat could not be read or
+// understood.
+func (f FS) Task(pid int) (int, error) {
+	st, err := f.stat(f.dir(pid))
+	if err != nil || st.hasMemory() {
+		return pid, err
+	}
+	tid, _, err := f.liveThread(pid, &st)
+	return tid, err
+}
+
+// threadDir returns the directory of a thread of a process. It has no map_files.
+func (f FS) threadDir(pid, tid int) string {
+	return f.dir(pid) + "/task/" + strconv.Itoa(tid)
+}
+
+// mapFiles returns the directory map_files that belongs to the directory of a
+// process or thread.
+func (f FS) mapFiles(dir string) string {
+	return f.root + "/" + filepath.Base(dir) + "/map_files"
+}
+
+// liveThread returns the id and stat of a thread of the process that has an
+// address space, given that its leader, described by st, has none.
+func (f FS) liveThread(pid int, st *stat) (int, stat, error) {
 	noMemory := fmt.Errorf("process %d: %w", pid, ErrNoMemory)
 	if st.threads <= 1 {
-		return "", stat{}, noMemory
+		return 0, stat{}, noMemory
 	}
-	tasks := f.dir(pid) + "/task"
-	tids, err := readDirInts(tasks)
+	tids, err := readDirInts(f.dir(pid) + "/task")
 	if err != nil {
-		return "", stat{}, err
+		return 0, stat{}, err
 	}
 	for _, tid := range tids {
-		dir := tasks + "/" + strconv.Itoa(tid)
-		st, err := f.stat(dir)
+		st, err := f.stat(f.threadDir(pid, tid))
 		if err == nil && st.hasMemory() {
-			return dir, st, nil
+			return tid, st, nil
 		}
 	}
-	return "", stat{}, noMemory
+	return 0, stat{}, noMemory
+}
+
+// checkMemory returns ErrNoMemory if a process or thread has no address space. It
+// is for files that do not say so themselves.
+func (f FS) checkMemory(dir string) error {
+	st, err := f.stat(dir)
+	if err == nil && !st.hasMemory() {
+		err = fmt.Errorf("read %s: %w", dir, ErrNoMemory)
+	}
+	return err
 }
 
 // readFile appends all of a file to buf. A file of a process that is not there

@@ -82,7 +82,7 @@ func (r *MappingReader) Read(pid int) ([]Mapping, error) {
 		if r.maps, err = parseMappings(r.buf, r.maps); err != nil {
 			return fmt.Errorf("parse %s: %w", path, err)
 		}
-		findFileTypes(dir, r.maps)
+		findFileTypes(r.fs.mapFiles(dir), r.maps)
 		for i := range r.maps {
 			r.maps[i].Node = nodeUnknown
 		}
@@ -111,7 +111,9 @@ func (r *MappingReader) ClearRefs(pid int) error {
 		if _, err := retry(func() (int, error) { return unix.Write(fd, []byte("1")) }); err != nil {
 			return pathError("write", path, err)
 		}
-		return nil
+		// Where there is no address space the kernel takes the write, and does
+		// nothing.
+		return r.fs.checkMemory(dir)
 	})
 }
 
@@ -130,6 +132,9 @@ func (r *MappingReader) Locate(pid int, maps []Mapping, nodes uint64) error {
 		var err error
 		if r.buf, err = readFile(path, r.buf[:0]); err != nil {
 			return err
+		}
+		if len(r.buf) == 0 {
+			return fmt.Errorf("read %s: %w", path, ErrNoMemory)
 		}
 		if err := parseNumaMaps(r.buf, maps); err != nil {
 			return fmt.Errorf("parse %s: %w", path, err)
@@ -263,7 +268,8 @@ func parseNumaMaps(b []byte, maps []Mapping) error {
 	return nil
 }
 
-// findFileTypes sets the types of the pages that are not anonymous.
+// findFileTypes sets the types of the pages that are not anonymous. Dir is the
+// process's map_files.
 func findFileTypes(dir string, maps []Mapping) {
 	types := make(map[uint64]heat.Type, 4) // by device
 	for i := range maps {
@@ -287,7 +293,7 @@ func findFileTypes(dir string, maps []Mapping) {
 // typeByFS tells from the file system of a mapping's file whether its pages are
 // shared memory.
 func typeByFS(dir string, v *VMA) (heat.Type, error) {
-	path := dir + "/map_files/" + strconv.FormatUint(v.Start, 16) + "-" + strconv.FormatUint(v.End, 16)
+	path := dir + "/" + strconv.FormatUint(v.Start, 16) + "-" + strconv.FormatUint(v.End, 16)
 	for {
 		var st unix.Statfs_t
 		err := unix.Statfs(path, &st)

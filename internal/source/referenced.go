@@ -57,7 +57,7 @@ func NewReferenced(procRoot, sysRoot string) *Referenced {
 		sysRoot:    sysRoot,
 		reclaim:    newReclaim(procRoot, sysRoot),
 		readers:    sync.Pool{New: func() any { return process.NewMappingReader(fs) }},
-		sameMemory: kcmpVM,
+		sameMemory: sameMemory(fs),
 		procs:      map[int]*observed{},
 		images:     map[uint64]map[int]bool{},
 	}
@@ -215,7 +215,7 @@ func (r *Referenced) shares(o *observed) bool {
 		switch same, err := r.sameMemory(o.id.TGID, tgid); {
 		case same:
 			return true
-		case err != nil && !errors.Is(err, unix.ESRCH) && !asked:
+		case err != nil && !gone(err) && !asked:
 			// Where the kernel does not tell, the process is given the time of
 			// a pass to execute a program.
 			return true
@@ -225,11 +225,32 @@ func (r *Referenced) shares(o *observed) bool {
 	return false
 }
 
-// kcmpVM asks the kernel whether two processes share one address space. A kernel
-// without CONFIG_KCMP says ENOSYS.
-func kcmpVM(tgid, other int) (bool, error) {
+// gone reports whether an error says that a process has ended, or has no memory.
+func gone(err error) bool {
+	return errors.Is(err, unix.ESRCH) || errors.Is(err, process.ErrGone) || errors.Is(err, process.ErrNoMemory)
+}
+
+// sameMemory returns a function that asks the kernel whether two processes share
+// one address space.
+func sameMemory(fs process.FS) func(tgid, other int) (bool, error) {
+	return func(tgid, other int) (bool, error) {
+		one, err := fs.Task(tgid)
+		if err != nil {
+			return false, err
+		}
+		two, err := fs.Task(other)
+		if err != nil {
+			return false, err
+		}
+		return kcmpVM(one, two)
+	}
+}
+
+// kcmpVM asks the kernel whether two threads share one address space. To have none
+// is to share it. A kernel without CONFIG_KCMP says ENOSYS.
+func kcmpVM(tid, other int) (bool, error) {
 	const vm = 1 // KCMP_VM in include/uapi/linux/kcmp.h
-	n, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(tgid), uintptr(other), vm, 0, 0, 0)
+	n, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(tid), uintptr(other), vm, 0, 0, 0)
 	if errno != 0 {
 		return false, fmt.Errorf("kcmp: %w", errno)
 	}

@@ -53,6 +53,7 @@ func (f *fakeProc) writeTo(path, text string) {
 func (f *fakeProc) process(tgid, rss, referenced int) {
 	f.write(fmt.Sprint(tgid, "/smaps"), fmt.Sprintf("00010000-00090000 rw-p 00000000 00:00 0\nRss: %d kB\nReferenced: %d kB\nAnonymous: %d kB\n", rss, referenced, rss))
 	f.write(fmt.Sprint(tgid, "/clear_refs"), "")
+	f.write(fmt.Sprint(tgid, "/stat"), fmt.Sprintf("%d (fake) S 1%s 1 0 1 4096%s\n", tgid, strings.Repeat(" 0", 15), strings.Repeat(" 0", 29)))
 }
 
 // cleared tells whether a process has been cleared since it was made.
