@@ -125,7 +125,7 @@ func TestAddressesAreToldOnlyWhenAskedFor(t *testing.T) {
 
 func TestReloadTurnsHeatmapsOff(t *testing.T) {
 	file := write(t, "config.yaml", replayGuest)
-	url, stop := startReplay(t, "--config.file="+file)
+	url, stop := startReplay(t, "--web.enable-lifecycle", "--config.file="+file)
 	list := ask[api.Processes](t, url+"/api/v1/processes")
 	heatmap := fmt.Sprintf("%s/api/v1/processes/%d/heatmap", url, list.Processes[0].PID)
 	rewrite(t, file, replayGuest+"limits: {max_heatmap_bytes: 0}\n")

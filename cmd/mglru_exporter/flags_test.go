@@ -46,7 +46,7 @@ func TestHelpOfServeHasItsFlags(t *testing.T) {
 	}
 	for _, flag := range []string{
 		"--config.file", "--log.level", "--log.format", "--web.listen-address", "--web.config.file", "--web.telemetry-path",
-		"--[no-]web.disable-exporter-metrics", "--web.max-requests", "--[no-]web.expose-addresses",
+		"--[no-]web.disable-exporter-metrics", "--web.max-requests", "--[no-]web.expose-addresses", "--[no-]web.enable-lifecycle",
 	} {
 		if !strings.Contains(stdout.String(), flag) {
 			t.Errorf("no %s in\n%s", flag, stdout.String())

@@ -75,6 +75,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 	serve.Flag(exposeAddresses, "Let the API and mglru_address_band_info tell virtual addresses, and the config have ranges of them. Whoever reads them learns the processes' memory layout.").
 		BoolVar(&sv.exposeAddresses)
 
+	serve.Flag("web.enable-lifecycle", "Allow POST /-/reload, which reads the configuration again. SIGHUP always does.").
+		BoolVar(&sv.lifecycle)
+
 	check := app.Command("check", "Tell whether the configuration is valid and which sources work on this machine, and what would repair the others.")
 	ck := checkCommand{sys: sys, out: stdout}
 	check.Flag("output", "Form of the answer: text or json.").

@@ -9,7 +9,7 @@ import (
 func TestMaxSeriesHolds(t *testing.T) {
 	config := func(most int) string { return goodConfig + fmt.Sprintf("limits: {max_series: %d}\n", most) }
 	file := write(t, "config.yaml", config(1))
-	url, stop := start(t, fakeSystem(newMonitor()), "--config.file="+file)
+	url, stop := start(t, fakeSystem(newMonitor()), "--web.enable-lifecycle", "--config.file="+file)
 	for i, tc := range []struct{ most, want int }{{1, 0}, {100, 1}, {1, 0}} {
 		if i > 0 {
 			rewrite(t, file, config(tc.most))

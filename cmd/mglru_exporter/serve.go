@@ -30,6 +30,7 @@ type serveCommand struct {
 	telemetryPath     string
 	noExporterMetrics bool
 	exposeAddresses   bool
+	lifecycle         bool
 	maxRequests       int
 }
 
@@ -83,6 +84,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		Registry:      reg,
 		Instrument:    !s.noExporterMetrics,
 		Ready:         func() error { return mon.Ready() },
+		Lifecycle:     s.lifecycle,
 		Reload:        r.reload,
 		API:           served,
 		Version:       version.Info(),

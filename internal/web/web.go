@@ -24,7 +24,6 @@ import (
 const (
 	healthyPath = "/-/healthy"
 	readyPath   = "/-/ready"
-	reloadPath  = "/-/reload"
 
 	// headerTimeout is how long a client may take to send its headers.
 	headerTimeout = 10 * time.Second
@@ -54,8 +53,11 @@ type Options struct {
 	Instrument bool
 	// Ready returns why the exporter has nothing to show yet, nil once it has.
 	Ready func() error
+	// Lifecycle allows POST /-/reload.
+	Lifecycle bool
 	// Reload reads the configuration again, and returns why the one before stays
-	// in use. It may be called by several requests at the same time.
+	// in use, in words short enough to answer with. It may be called by several
+	// requests at the same time.
 	Reload func() error
 	// API answers what is asked under /api/; not nil. The server closes it when it
 	// stops.
@@ -108,24 +110,7 @@ func New(o Options) (*Server, error) {
 	page := ui.Handler()
 	root.Handle(ui.Path, page)
 	root.Handle(ui.Path+"/", page)
-	// A page of another site can have a browser that reaches the port send a POST.
-	foreign := http.NewCrossOriginProtection()
-	root.HandleFunc(reloadPath, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", http.MethodPost)
-			answer(w, http.StatusMethodNotAllowed, "only POST reloads the configuration")
-			return
-		}
-		if err := foreign.Check(r); err != nil {
-			answer(w, http.StatusForbidden, "a browser sent this for a page of another site; ask with curl, or from a page of this address")
-			return
-		}
-		if err := o.Reload(); err != nil {
-			answer(w, http.StatusInternalServerError, "the configuration was not reloaded, the one before stays in use:\n"+err.Error())
-			return
-		}
-		answer(w, http.StatusOK, "reloaded")
-	})
+	root.HandleFunc(reloadPath, reloadHandler(o))
 	server := &http.Server{
 		Handler:           hurry(root),
 		ReadHeaderTimeout: headerTimeout,

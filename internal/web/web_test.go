@@ -40,6 +40,7 @@ func options() web.Options {
 		Registry:      prometheus.NewRegistry(),
 		Ready:         func() error { return nil },
 		API:           web.NewAPI(web.APIOptions{Snapshot: func() *heat.Snapshot { return &heat.Snapshot{} }, History: heatmap.New(0)}),
+		Lifecycle:     true,
 		Reload:        func() error { return nil },
 		Version:       "1.2.3",
 		Log:           slog.New(slog.DiscardHandler),
@@ -154,6 +155,47 @@ func TestReload(t *testing.T) {
 				t.Errorf("%s: status %d with the header Allow: %q", c.method, w.Code, allow)
 			}
 		}
+	}
+}
+
+func TestReloadIsOffUnlessAskedFor(t *testing.T) {
+	o := options()
+	o.Lifecycle = false
+	o.Reload = func() error {
+		t.Error("the configuration was reloaded")
+		return nil
+	}
+	h := server(t, o).Handler()
+	for method, status := range map[string]int{http.MethodPost: 403, http.MethodGet: 405} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, "/-/reload", nil))
+		if w.Code != status || status == 403 && !strings.Contains(w.Body.String(), "--web.enable-lifecycle") {
+			t.Errorf("%s: %d %q, want %d", method, w.Code, w.Body.String(), status)
+		}
+	}
+}
+
+// TestReloadsAreRateLimited also for those that fail, and says when to come back.
+func TestReloadsAreRateLimited(t *testing.T) {
+	o := options()
+	reloads := 0
+	o.Reload = func() error {
+		reloads++
+		return errors.New("no")
+	}
+	h := server(t, o).Handler()
+	got := map[int]int{}
+	for range 1000 {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/-/reload", nil))
+		got[w.Code]++
+		if w.Code == http.StatusTooManyRequests && w.Header().Get("Retry-After") != "10" {
+			t.Fatalf("Retry-After: %q, want 10", w.Header().Get("Retry-After"))
+		}
+	}
+	// A slow machine may have earned some more meanwhile.
+	if got[500] != reloads || reloads < 10 || reloads > 100 || got[500]+got[429] != 1000 {
+		t.Errorf("statuses %v and %d reloads, want 10 of 500, the rest of 429", got, reloads)
 	}
 }
 
