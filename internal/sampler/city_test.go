@@ -269,7 +269,9 @@ func recordFrom(t *testing.T, c *city, src source.Source, yaml, file string, add
 // mappedCity is a machine whose source sees mappings only.
 type mappedCity struct{ *city }
 
-func (m mappedCity) Observe(p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
+var _ source.MappingSource = mappedCity{}
+
+func (m mappedCity) Observe(_ memcg.Group, p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch q := m.procs[p.TGID]; {

@@ -9,21 +9,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 	"mglru_exporter/internal/source"
 )
 
 // mappings is the fake machine with a source that sees whole mappings. Of each
 // process the pages found young are hot, and the others cold, from the second
-// time on.
+// time in a row on that it is observed in the same memcg.
 type mappings struct {
 	*machine
 	observed map[int]int
+	in       map[int]memcg.Group
 	fail     map[int]error
 }
 
 func newMappings() *mappings {
-	return &mappings{machine: newMachine(), observed: map[int]int{}, fail: map[int]error{}}
+	return &mappings{machine: newMachine(), observed: map[int]int{}, in: map[int]memcg.Group{}, fail: map[int]error{}}
 }
 
 func (m *mappings) Info() heat.SourceInfo {
@@ -36,7 +38,7 @@ func (m *mappings) Age(context.Context, source.Request) (source.Outcome, error) 
 	panic("a memcg was aged")
 }
 
-func (m *mappings) Observe(id heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
+func (m *mappings) Observe(in memcg.Group, id heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.procs[id.TGID]
@@ -45,6 +47,9 @@ func (m *mappings) Observe(id heat.Process, _ *heat.Selection) (*heat.MappingWin
 	}
 	if p == nil {
 		return nil, process.ErrGone
+	}
+	if m.in[id.TGID] != in {
+		m.in[id.TGID], m.observed[id.TGID] = in, 0
 	}
 	m.observed[id.TGID]++
 	a := heat.Area{Type: heat.Anon, Resident: uint64(p.pages) * heat.PageSize}
@@ -126,6 +131,39 @@ func TestAWindowOfMappingsIsOnePass(t *testing.T) {
 	}
 	if s.Snapshot().Self.CPUSeconds["residency"] != 0 {
 		t.Error("residency was read as well")
+	}
+}
+
+// TestAProcessThatMovesBeginsUnobserved: the source is told which memcg a process
+// is in, and what it knew before says nothing there.
+func TestAProcessThatMovesBeginsUnobserved(t *testing.T) {
+	m := newMappings()
+	p := m.add(1, "/a", 100, 10)
+	m.add(2, "/b", 1, 0)
+	s := newSampler(t, m.machine, "memcgs: [{path: /*, processes: {min_resident: 0B}}]\n")
+	s, err := New(s.plan.Load().cfg, m, s.deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	discover(t, s)
+	for i, tc := range []struct {
+		in   string
+		want [4]uint64
+	}{
+		{"/a", [4]uint64{0, 0, 0, 100}},
+		{"/a", [4]uint64{10, 0, 90, 0}},
+		{"/b", [4]uint64{0, 0, 0, 100}},
+		{"/b", [4]uint64{10, 0, 90, 0}},
+		{"/a", [4]uint64{0, 0, 0, 100}},
+	} {
+		p.cgroup = tc.in
+		pass(t, s, tc.in, 1)
+		if got := pages(t, group1(t, s, tc.in), 1); got != tc.want {
+			t.Errorf("pass %d, in %s: hot, warm, cold and unobserved pages are %v, want %v", i, tc.in, got, tc.want)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 )
 
@@ -40,6 +41,8 @@ type observed struct {
 	owner, asked bool
 
 	mu sync.Mutex // guards what follows
+	// memcg is where it was when it was last cleared.
+	memcg memcg.Group
 	// maps are its mappings as they were when it was cleared; nil before.
 	maps []wasMapped
 	// reclaimed is how far reclaim had come, and walkers tells whether any
@@ -110,12 +113,15 @@ func (r *Referenced) SkipReasons() []string {
 }
 
 // Observe implements MappingSource.
-func (r *Referenced) Observe(p heat.Process, s *heat.Selection) (*heat.MappingWindow, error) {
+func (r *Referenced) Observe(in memcg.Group, p heat.Process, s *heat.Selection) (*heat.MappingWindow, error) {
 	reader := r.readers.Get().(*process.MappingReader)
 	defer r.readers.Put(reader)
 	o := r.lookup(p.ProcessID)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.memcg != in {
+		o.memcg, o.maps = in, nil
+	}
 	w, err := r.observe(reader, o, s, r.shares(o))
 	if err != nil {
 		r.mu.Lock()
