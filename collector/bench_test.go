@@ -57,7 +57,7 @@ func manySeries(n int) *heat.Snapshot {
 	each := areas*(5+len(bounds)+3+2*len(ages)+1) + 1
 	snap := &heat.Snapshot{}
 	for i := range n/each/20 + 1 {
-		m := heat.MemcgSnapshot{Path: fmt.Sprintf("/kubepods.slice/pod%04d.slice/cri-containerd.scope", i), WindowEnd: time.Unix(1, 0), WindowPasses: 4, IdleAges: ages}
+		m := &heat.MemcgSnapshot{Path: fmt.Sprintf("/kubepods.slice/pod%04d.slice/cri-containerd.scope", i), WindowEnd: time.Unix(1, 0), WindowPasses: 4, IdleAges: ages}
 		for j := range 20 {
 			s := heat.Series{PID: 100_000 + 20*i + j, Comm: "postgres"}
 			for k := range areas {

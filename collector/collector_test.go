@@ -159,7 +159,7 @@ func TestHostileNamesDoNotBreakTheScrape(t *testing.T) {
 	}
 	var snap heat.Snapshot
 	for _, path := range []string{"/a\x80", "/a\x81", "/a\ufffd", "/a\ufffd80", "/q\"\\\n{}", "/same", "/same"} {
-		snap.Memcgs = append(snap.Memcgs, heat.MemcgSnapshot{
+		snap.Memcgs = append(snap.Memcgs, &heat.MemcgSnapshot{
 			Path: path, WindowEnd: time.Unix(1, 0),
 			Series: []heat.Series{
 				series(heat.PIDOther, "\xff"), series(heat.PIDOther, "\xfe"), series(heat.PIDOther, "\ufffd"),
@@ -178,7 +178,7 @@ func TestHostileNamesDoNotBreakTheScrape(t *testing.T) {
 }
 
 func TestTwoEntriesForOnePathLeaveTheOneWithMorePasses(t *testing.T) {
-	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{
+	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{
 		{Path: "/a", Passes: heat.PassStats{Failures: map[string]uint64{"memcg_missing": 1}}},
 		{Path: "/a", Passes: heat.PassStats{Passes: 7}},
 		{Path: "/a"},

@@ -21,7 +21,7 @@ func twoNodes() *heat.Snapshot {
 	const mib = 1 << 20
 	return &heat.Snapshot{
 		Source: heat.SourceInfo{Name: "hooks", Granularity: "page"},
-		Memcgs: []heat.MemcgSnapshot{
+		Memcgs: []*heat.MemcgSnapshot{
 			{
 				Path:         "/system.slice/memcached.service",
 				WindowEnd:    time.UnixMilli(1_763_769_930_500),

@@ -20,7 +20,7 @@ func twoOfOneName() *heat.Snapshot {
 			Areas:    []heat.Area{{Type: heat.Anon, Cold: 100, Resident: 100, Never: never}},
 		}
 	}
-	return &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{Path: "/a", WindowEnd: time.Unix(1, 0), WindowPasses: 4, Series: []heat.Series{
+	return &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{{Path: "/a", WindowEnd: time.Unix(1, 0), WindowPasses: 4, Series: []heat.Series{
 		series(1, heat.MappingBytes{Mapping: "[heap]", Bytes: 8}, heat.MappingBytes{Mapping: "/x", Bytes: 4}),
 		series(2, heat.MappingBytes{Mapping: "/x", Bytes: 2}, heat.MappingBytes{Mapping: heat.OtherMappings, Bytes: 1}),
 	}}}}
@@ -69,7 +69,7 @@ func TestMaxSeriesCountsMappings(t *testing.T) {
 		opts := all()
 		opts.MaxSeries = most
 		return len(samples(exposition(t, collector.New(fixed(snap), opts)), "mglru_")) -
-			len(samples(exposition(t, collector.New(fixed(&heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{Path: "/a", WindowEnd: time.Unix(1, 0), WindowPasses: 4}}}), all())), "mglru_"))
+			len(samples(exposition(t, collector.New(fixed(&heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{{Path: "/a", WindowEnd: time.Unix(1, 0), WindowPasses: 4}}}), all())), "mglru_"))
 	}
 	if got := count(series); got != series {
 		t.Errorf("max_series of %d leaves %d", series, got)

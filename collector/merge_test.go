@@ -37,7 +37,7 @@ func threeProcesses() *heat.Snapshot {
 	d.HeatRatio, d.HeatKnown = 0.5, true  // of the other nothing is known
 	last := scaled(0, 9)
 	last.HeatRatio, last.HeatKnown = 0, true
-	return &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{
+	return &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{{
 		Path: "/a", WindowEnd: time.Unix(1, 0), IdleAges: []time.Duration{time.Minute, time.Hour},
 		Series: []heat.Series{
 			{PID: 1, Comm: "x", SwappedBytes: 1, Areas: []heat.Area{a}, Excluded: []heat.Excluded{{Type: heat.File, Bytes: 1}}},
@@ -125,7 +125,7 @@ func TestMergedSeriesAreAsLargeAsAllOfThem(t *testing.T) {
 		}
 		return s
 	}
-	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{Path: "/a", WindowEnd: time.Unix(1, 0), Series: []heat.Series{
+	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{{Path: "/a", WindowEnd: time.Unix(1, 0), Series: []heat.Series{
 		series(1, "two", 50, 50), series(2, "two", 50, 50), series(3, "one", 150, 20),
 	}}}}
 	got := samples(exposition(t, collector.New(fixed(snap), collector.Options{LabelComm: true, MaxSeries: 2*5 + 1})), "mglru_swapped_bytes")
@@ -158,7 +158,7 @@ func TestIdleAgesMayBeFractions(t *testing.T) {
 // have the path in a form that Prometheus takes, too.
 func TestHostilePathsShowWhatIsOfTheMemcg(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 4)
-	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{
+	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{{
 		Path:        "/a\xff\"/docker-" + id + ".scope",
 		Generations: []heat.NodeGenerations{{Generations: []heat.Generation{{AnonBytes: 1}}}},
 		Passes:      heat.PassStats{Passes: 1, Failures: map[string]uint64{"raced": 1}, DurationCounts: []uint64{1}},

@@ -19,7 +19,7 @@ func TestLabelsThatAreOffAreNotThereAndTheirSeriesMerge(t *testing.T) {
 	area := func(resident uint64) heat.Area {
 		return heat.Area{Type: heat.Anon, Hot: resident, Resident: resident, Accesses: histogram(1, 0, 1)}
 	}
-	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{
+	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{{
 		Path: "/a", WindowEnd: time.Unix(1, 0),
 		Series: []heat.Series{
 			{PID: 1, Comm: "x", SwappedBytes: 1, Areas: []heat.Area{area(4096)}},
@@ -78,7 +78,7 @@ func TestMaxSeriesDropsTheSmallestProcessesWhole(t *testing.T) {
 		return heat.Series{PID: pid, Areas: []heat.Area{{Cold: resident, Resident: resident, Accesses: histogram(1)}}}
 	}
 	const each = 1 + 5 + 4 + 3 // swapped, gauges, bounds, +Inf with sum and count
-	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{
+	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{
 		{Path: "/a", WindowEnd: time.Unix(1, 0), Series: []heat.Series{process(1, 100), process(2, 300)}},
 		{Path: "/b", WindowEnd: time.Unix(1, 0), Series: []heat.Series{process(3, 200), process(4, 100)}},
 	}}
@@ -166,7 +166,7 @@ func TestOptionsChange(t *testing.T) {
 // TestMergedSeriesHaveNoPID: until its next window a memcg has the series that it
 // had before a reload told to name pids.
 func TestMergedSeriesHaveNoPID(t *testing.T) {
-	snap := &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{
+	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{{
 		Path: "/a", WindowEnd: time.Unix(1, 0), WindowPasses: 4,
 		Series: []heat.Series{{PID: heat.PIDOff, SwappedBytes: 4096}},
 	}}}

@@ -185,7 +185,7 @@ func uniqueMemcgs(snap *heat.Snapshot) []*heat.MemcgSnapshot {
 	out := make([]*heat.MemcgSnapshot, 0, len(snap.Memcgs))
 	index := make(map[string]int, len(snap.Memcgs))
 	for i := range snap.Memcgs {
-		m := &snap.Memcgs[i]
+		m := snap.Memcgs[i]
 		j, twice := index[m.Path]
 		switch {
 		case !twice:

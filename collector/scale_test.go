@@ -222,7 +222,7 @@ func (f *fleet) window(n int) *heat.Snapshot {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		snap.Memcgs = append(snap.Memcgs, heat.MemcgSnapshot{
+		snap.Memcgs = append(snap.Memcgs, &heat.MemcgSnapshot{
 			Path: m.path, WindowEnd: f.now, WindowPasses: 4, Series: series,
 			IdleAges: []time.Duration{time.Minute, 5 * time.Minute}, Passes: heat.PassStats{Passes: uint64(4 * (n + 1))},
 		})

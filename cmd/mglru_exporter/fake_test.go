@@ -55,7 +55,7 @@ func (m *fakeMonitor) Reload(cfg *config.Config) error {
 func (m *fakeMonitor) Snapshot() *heat.Snapshot {
 	return &heat.Snapshot{
 		Source: heat.SourceInfo{Name: "fake", Granularity: "page"},
-		Memcgs: []heat.MemcgSnapshot{{
+		Memcgs: []*heat.MemcgSnapshot{{
 			Path: "/a", WindowEnd: time.Unix(1, 0), WindowPasses: 4,
 			Series: []heat.Series{{PID: 42, Comm: "x", Areas: []heat.Area{{Hot: 4096, Resident: 4096}}}},
 		}},

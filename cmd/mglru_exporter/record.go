@@ -216,8 +216,7 @@ func (c *counter) look(s *heat.Snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fewest := -1
-	for i := range s.Memcgs {
-		m := &s.Memcgs[i]
+	for _, m := range s.Memcgs {
 		if m.WindowEnd.IsZero() {
 			continue
 		}

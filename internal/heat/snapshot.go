@@ -1,7 +1,9 @@
 package heat
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -18,10 +20,23 @@ const (
 type Snapshot struct {
 	// Source says what aged and harvested.
 	Source SourceInfo
-	// Memcgs are sorted by path.
-	Memcgs []MemcgSnapshot
+	// Memcgs are sorted by path, and each is as immutable as the Snapshot: two
+	// snapshots share the memcgs that have not changed between them.
+	Memcgs []*MemcgSnapshot
+	// MemcgSet changes whenever a memcg is added or removed, so that readers need
+	// not compare the lists. 0 means that nothing counted the changes.
+	MemcgSet uint64
 	// Self is what the exporter tells of itself, beyond single memcgs.
 	Self SelfStats
+}
+
+// Memcg returns the memcg of that path, or nil.
+func (s *Snapshot) Memcg(path string) *MemcgSnapshot {
+	i, ok := slices.BinarySearchFunc(s.Memcgs, path, func(m *MemcgSnapshot, path string) int { return cmp.Compare(m.Path, path) })
+	if !ok {
+		return nil
+	}
+	return s.Memcgs[i]
 }
 
 // SourceInfo describes the source in use.

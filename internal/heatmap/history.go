@@ -36,6 +36,8 @@ type History struct {
 	bytes  int
 	memcgs map[string]map[int]*process
 	added  map[string][]added // since the last Commit, by memcg
+	// memcgSet is Snapshot.MemcgSet as dropMissing last ran.
+	memcgSet uint64
 }
 
 // An added is a window that is not yet kept.
@@ -105,23 +107,13 @@ func (h *History) Add(memcg string, w *heat.ProcessWindow) {
 // none any more are dropped, and so are all of memcgs that it lacks. A process
 // that is another one now, or runs another program, loses what was kept.
 func (h *History) Commit(snap *heat.Snapshot, memcg string) {
-	var now *heat.MemcgSnapshot
-	paths := make(map[string]bool, len(snap.Memcgs))
-	for i := range snap.Memcgs {
-		paths[snap.Memcgs[i].Path] = true
-		if snap.Memcgs[i].Path == memcg {
-			now = &snap.Memcgs[i]
-		}
-	}
+	now := snap.Memcg(memcg)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for path, procs := range h.memcgs {
-		if !paths[path] {
-			h.dropIf(procs, func(int) bool { return true })
-			delete(h.memcgs, path)
-		}
+	if snap.MemcgSet == 0 || snap.MemcgSet != h.memcgSet {
+		h.memcgSet = snap.MemcgSet
+		h.dropMissing(snap)
 	}
-	maps.DeleteFunc(h.added, func(path string, _ []added) bool { return !paths[path] })
 	windows := h.added[memcg]
 	delete(h.added, memcg)
 	if now == nil || h.limit == 0 {
@@ -145,6 +137,17 @@ func (h *History) Commit(snap *heat.Snapshot, memcg string) {
 	if h.bytes > h.limit {
 		h.trim()
 	}
+}
+
+// dropMissing drops all windows of the memcgs that a snapshot lacks.
+func (h *History) dropMissing(snap *heat.Snapshot) {
+	for path, procs := range h.memcgs {
+		if snap.Memcg(path) == nil {
+			h.dropIf(procs, func(int) bool { return true })
+			delete(h.memcgs, path)
+		}
+	}
+	maps.DeleteFunc(h.added, func(path string, _ []added) bool { return snap.Memcg(path) == nil })
 }
 
 // last returns the last window of a process, nil without one. It is false where

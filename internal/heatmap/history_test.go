@@ -1,6 +1,7 @@
 package heatmap
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -45,12 +46,13 @@ func TestADifferentProcessBeginsAnew(t *testing.T) {
 func snapshot(end time.Time, memcgs map[string][]int) *heat.Snapshot {
 	s := &heat.Snapshot{}
 	for path, pids := range memcgs {
-		m := heat.MemcgSnapshot{Path: path, WindowEnd: end}
+		m := &heat.MemcgSnapshot{Path: path, WindowEnd: end}
 		for _, pid := range pids {
 			m.Series = append(m.Series, heat.Series{PID: pid})
 		}
 		s.Memcgs = append(s.Memcgs, m)
 	}
+	slices.SortFunc(s.Memcgs, func(a, b *heat.MemcgSnapshot) int { return cmp.Compare(a.Path, b.Path) })
 	return s
 }
 

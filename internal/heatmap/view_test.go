@@ -25,12 +25,12 @@ func nth(n int, regions ...heat.RegionHeat) *heat.ProcessWindow {
 
 // keep adds windows that end at the same time, and commits them.
 func keep(h *History, memcg string, windows ...*heat.ProcessWindow) {
-	m := heat.MemcgSnapshot{Path: memcg, WindowEnd: windows[0].End}
+	m := &heat.MemcgSnapshot{Path: memcg, WindowEnd: windows[0].End}
 	for _, w := range windows {
 		m.Series = append(m.Series, heat.Series{PID: w.TGID})
 		h.Add(memcg, w)
 	}
-	h.Commit(&heat.Snapshot{Memcgs: []heat.MemcgSnapshot{m}}, memcg)
+	h.Commit(&heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{m}}, memcg)
 }
 
 // random makes windows with all sorts of regions: with and without holes, like

@@ -41,10 +41,27 @@ type group struct {
 	// source does not see: what it clears until the next pass is lost to that.
 	blind bool
 
-	mu      sync.Mutex // guards what follows
+	// published is what the last snapshot has of the group, at its index at; both
+	// are guarded by Sampler.publishing.
+	published *heat.MemcgSnapshot
+	at        int
+
+	mu      sync.Mutex // guards what follows; lock takes it
 	tracker *heat.Tracker
 	stats   heat.PassStats
 	last    heat.MemcgSnapshot
+	// changed means that changes has the group.
+	changed bool
+	changes *changes
+}
+
+// lock locks the group to change what mu guards: the next snapshot shows it.
+func (g *group) lock() {
+	g.mu.Lock()
+	if !g.changed {
+		g.changed = true
+		g.changes.add(g)
+	}
 }
 
 func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, skipReasons []string) (*group, error) {
@@ -115,7 +132,7 @@ func (g *group) params(maxRegions int) heat.Params {
 func (g *group) restricts() bool { return g.entry.Processes.Comm != nil }
 
 func (g *group) take(records []heat.Record) {
-	g.mu.Lock()
+	g.lock()
 	defer g.mu.Unlock()
 	g.stats.Records += uint64(len(records))
 	for i := range records {
@@ -139,7 +156,7 @@ func (g *group) idle() bool {
 // and tells whether it did: their window may never end, for want of passes.
 func (g *group) empty(now func() time.Time) bool {
 	g.residency = nil
-	g.mu.Lock()
+	g.lock()
 	defer g.mu.Unlock()
 	if len(g.last.Series) == 0 {
 		return false
@@ -149,9 +166,10 @@ func (g *group) empty(now func() time.Time) bool {
 }
 
 // snapshot returns the last window with the counters of now.
-func (g *group) snapshot() heat.MemcgSnapshot {
+func (g *group) snapshot() *heat.MemcgSnapshot {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.changed = false
 	m := g.last
 	m.TrackedProcesses, m.TrackedRegions = g.tracker.Size()
 	m.Passes = g.stats
@@ -159,7 +177,7 @@ func (g *group) snapshot() heat.MemcgSnapshot {
 	m.Passes.Skips = maps.Clone(g.stats.Skips)
 	m.Passes.Resets = maps.Clone(g.stats.Resets)
 	m.Passes.DurationCounts = slices.Clone(g.stats.DurationCounts)
-	return m
+	return &m
 }
 
 func (g *group) observeDuration(d time.Duration) {

@@ -221,7 +221,7 @@ func group1(t *testing.T, s *Sampler, path string) heat.MemcgSnapshot {
 	t.Helper()
 	for _, m := range s.Snapshot().Memcgs {
 		if m.Path == path {
-			return m
+			return *m
 		}
 	}
 	t.Fatalf("no memcg %s in the snapshot", path)

@@ -35,7 +35,7 @@ func (s *Sampler) runMappings(ctx context.Context, g *group, src source.MappingS
 	}
 	start := threadTime()
 	defer func() { s.cpu.add("window", threadTime()-start) }()
-	g.mu.Lock()
+	g.lock()
 	defer g.mu.Unlock()
 	if err := g.tracker.SetParams(g.params(0)); err != nil {
 		return errors.Join(errInternal, err)
@@ -65,7 +65,7 @@ func (s *Sampler) observe(ctx context.Context, g *group, src source.MappingSourc
 			windows[p.TGID] = w
 		case errors.Is(err, process.ErrGone), errors.Is(err, process.ErrNoMemory):
 		default:
-			g.mu.Lock()
+			g.lock()
 			g.stats.Failures[residencyFailed]++
 			g.mu.Unlock()
 			s.deps.Log.Debug("Observing a process", "memcg", g.path, "pid", p.TGID, "err", err)

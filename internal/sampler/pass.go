@@ -64,7 +64,7 @@ func (s *Sampler) pass(ctx context.Context, g *group) {
 	s.budget.spend(now, cost)
 	interval := s.nextAfter(g, first)
 	s.mu.Lock()
-	g.mu.Lock()
+	g.lock()
 	if delay := begin.Sub(g.due); delay > 0 {
 		g.stats.Delay += delay.Seconds()
 	}
@@ -112,7 +112,7 @@ func (s *Sampler) passOf(ctx context.Context, g *group) (used time.Duration, err
 		}
 		return used, nil
 	}
-	g.mu.Lock()
+	g.lock()
 	g.stats.Passes++
 	g.observeDuration(s.deps.Now().Sub(begin))
 	if err != nil && ctx.Err() == nil {
@@ -176,7 +176,7 @@ func (s *Sampler) runPass(ctx context.Context, g *group, begin time.Time) error 
 	defer func() { s.cpu.add("window", threadTime()-start) }()
 	limit := s.regionsLeft(g)
 	s.lose(out, ageErr)
-	g.mu.Lock()
+	g.lock()
 	defer g.mu.Unlock()
 	g.stats.Lost += out.Lost
 	if blind {
@@ -203,7 +203,7 @@ func (s *Sampler) lose(out source.Outcome, ageErr error) {
 	defer s.mu.RUnlock()
 	for _, tgid := range out.LostBy {
 		if g := s.owner[tgid]; g != nil {
-			g.mu.Lock()
+			g.lock()
 			g.tracker.Lose(tgid)
 			g.mu.Unlock()
 		}
@@ -213,7 +213,7 @@ func (s *Sampler) lose(out source.Outcome, ageErr error) {
 		return
 	}
 	for _, g := range s.groups {
-		g.mu.Lock()
+		g.lock()
 		g.tracker.LoseAll()
 		g.mu.Unlock()
 	}
@@ -281,7 +281,7 @@ func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Proc
 			all[p.TGID] = res
 		case errors.Is(err, process.ErrGone), errors.Is(err, process.ErrNoMemory), ctx.Err() != nil:
 		default:
-			g.mu.Lock()
+			g.lock()
 			g.stats.Failures[residencyFailed]++
 			g.mu.Unlock()
 			s.deps.Log.Debug("Reading residency", "memcg", g.path, "pid", p.TGID, "err", err)

@@ -38,7 +38,7 @@ func (s *Sampler) begin(g *group, procs []heat.Process, unknown map[int]bool, at
 	if err != nil {
 		return err
 	}
-	g.mu.Lock()
+	g.lock()
 	defer g.mu.Unlock()
 	g.stats.Failures[watchFailed] += uint64(refused)
 	doubtful := 0 // of those that the tracker takes for gone
@@ -95,7 +95,7 @@ func (s *Sampler) own(g *group, procs []heat.Process) (refused int, err error) {
 	}
 	s.mu.Unlock()
 	for i, o := range movedFrom {
-		o.mu.Lock()
+		o.lock()
 		o.tracker.Forget(movedPIDs[i])
 		o.stats.Resets[string(heat.ResetMoved)]++
 		o.mu.Unlock()
@@ -122,7 +122,7 @@ func (s *Sampler) own(g *group, procs []heat.Process) (refused int, err error) {
 // verify drops processes that are no longer what they were before the pass, or of
 // which nobody can tell.
 func (s *Sampler) verify(g *group, procs []heat.Process) {
-	g.mu.Lock()
+	g.lock()
 	defer g.mu.Unlock()
 	for _, p := range procs {
 		now, err := s.deps.Processes.Identify(p.TGID)

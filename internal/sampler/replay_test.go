@@ -121,13 +121,15 @@ func facts(t *testing.T, snaps ...*heat.Snapshot) []string {
 	var out []string
 	for _, s := range snaps {
 		c := *s
-		c.Source, c.Self.CPUSeconds, c.Self.BPFMemoryBytes = heat.SourceInfo{}, nil, 0
+		c.Source, c.MemcgSet, c.Self.CPUSeconds, c.Self.BPFMemoryBytes = heat.SourceInfo{}, 0, nil, 0
 		if len(c.Self.OtherWalkers) == 0 {
 			c.Self.OtherWalkers = nil
 		}
 		c.Memcgs = slices.Clone(c.Memcgs)
 		for i := range c.Memcgs {
-			m := &c.Memcgs[i]
+			copied := *c.Memcgs[i]
+			m := &copied
+			c.Memcgs[i] = m
 			m.WindowEnd = m.WindowEnd.UTC().Round(0)
 			m.Series = slices.Clone(m.Series)
 			for j := range m.Series {

@@ -3,13 +3,11 @@
 package sampler
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +55,11 @@ type Sampler struct {
 	budget   budget
 	cpu      cpuParts
 	snapshot atomic.Pointer[heat.Snapshot]
-	walkers  atomic.Pointer[[]string]
+	// changes are the groups that the snapshot no longer shows as they are.
+	changes changes
+	walkers atomic.Pointer[[]string]
+	// shown are the generations in the last snapshot, guarded by publishing.
+	shown *map[string][]heat.NodeGenerations
 	// generations are by path, as they were last looked at; generationsDue is
 	// when that will be done again.
 	generations    atomic.Pointer[map[string][]heat.NodeGenerations]
@@ -74,6 +76,8 @@ type Sampler struct {
 	groups  map[string]*group
 	missing map[string]uint64
 	removed uint64
+	// memcgSet is Snapshot.MemcgSet of groups and missing.
+	memcgSet uint64
 }
 
 // New returns a Sampler that does nothing before Run.
@@ -91,6 +95,7 @@ func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
 		owner:    map[int]*group{},
 		groups:   map[string]*group{},
 		missing:  map[string]uint64{},
+		memcgSet: 1,
 	}
 	s.plan.Store(p)
 	if s.deps.Now == nil {
@@ -229,6 +234,9 @@ func (s *Sampler) Discover(now time.Time) error {
 			gone = append(gone, g)
 		}
 	}
+	if len(s.missing) > 0 {
+		s.memcgSet++ // the counts at least
+	}
 	maps.DeleteFunc(s.missing, func(path string, _ uint64) bool { return !plan.names(path) })
 	for _, p := range plan.patterns {
 		maybe := walkErr != nil && s.groups[p.entry.Path] != nil
@@ -236,6 +244,7 @@ func (s *Sampler) Discover(now time.Time) error {
 			delete(s.missing, p.entry.Path)
 			continue
 		}
+		s.memcgSet++
 		if s.missing[p.entry.Path]++; s.missing[p.entry.Path] == 1 {
 			s.deps.Log.Warn("Memcg in the config does not exist (yet)", "memcg", p.entry.Path)
 		}
@@ -269,8 +278,12 @@ func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, cfg *config.Config,
 	if err != nil {
 		return err
 	}
+	g.changes = &s.changes
 	g.due = now
+	g.lock() // for the first time: the next snapshot shows the group
+	g.mu.Unlock()
 	s.groups[c.Path] = g
+	s.memcgSet++
 	return nil
 }
 
@@ -282,6 +295,7 @@ func (s *Sampler) remove(g *group) {
 	var tgids []int
 	if s.groups[g.path] == g {
 		delete(s.groups, g.path)
+		s.memcgSet++
 		if s.plan.Load().entry(g.path) != nil {
 			s.removed++
 		}
@@ -324,37 +338,4 @@ func (s *Sampler) fold(records []heat.Record) {
 
 func (s *Sampler) sameOwner(r, before *heat.Record, g *group) bool {
 	return r.TGID == before.TGID || s.owner[r.TGID] == g
-}
-
-// publish makes a new snapshot of all groups. Passes of several end at the same
-// time: one after another, or an older snapshot might take the place of a newer.
-func (s *Sampler) publish() {
-	s.publishing.Lock()
-	defer s.publishing.Unlock()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	snap := &heat.Snapshot{Source: s.src.Info(), Self: heat.SelfStats{
-		BPFMemoryBytes: s.src.MemoryBytes(),
-		CPUSeconds:     s.cpu.seconds(),
-		MemcgsRemoved:  s.removed,
-	}}
-	if w := s.walkers.Load(); w != nil {
-		snap.Self.OtherWalkers = *w
-	}
-	var generations map[string][]heat.NodeGenerations
-	if all := s.generations.Load(); all != nil {
-		generations = *all
-	}
-	for _, g := range s.groups {
-		m := g.snapshot()
-		m.Generations = generations[m.Path]
-		snap.Memcgs = append(snap.Memcgs, m)
-	}
-	for path, n := range s.missing {
-		snap.Memcgs = append(snap.Memcgs, heat.MemcgSnapshot{Path: path, Passes: heat.PassStats{
-			Failures: map[string]uint64{"memcg_missing": n},
-		}})
-	}
-	slices.SortFunc(snap.Memcgs, func(a, b heat.MemcgSnapshot) int { return cmp.Compare(a.Path, b.Path) })
-	s.snapshot.Store(snap)
 }

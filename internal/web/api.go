@@ -77,18 +77,16 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // it commits it to the history and tells those who follow events.
 func (a *API) Ended(memcg string) {
 	snap := a.Snapshot()
-	i := slices.IndexFunc(snap.Memcgs, func(m heat.MemcgSnapshot) bool { return m.Path == memcg })
-	if i < 0 {
+	m := snap.Memcg(memcg)
+	if m == nil {
 		return
 	}
-	end := snap.Memcgs[i].WindowEnd
+	end := m.WindowEnd
 	a.mu.Lock()
 	same := end.Equal(a.ends[memcg])
 	a.ends[memcg] = end
 	if len(a.ends) > len(snap.Memcgs) { // some have gone
-		maps.DeleteFunc(a.ends, func(path string, _ time.Time) bool {
-			return !slices.ContainsFunc(snap.Memcgs, func(m heat.MemcgSnapshot) bool { return m.Path == path })
-		})
+		maps.DeleteFunc(a.ends, func(path string, _ time.Time) bool { return snap.Memcg(path) == nil })
 	}
 	a.mu.Unlock()
 	if !same {
@@ -192,7 +190,7 @@ func (a *API) processes(w io.Writer, r *http.Request) error {
 	snap := a.Snapshot()
 	out := api.Processes{Source: snap.Source.Name, Granularity: snap.Source.Granularity, Processes: []api.Process{}}
 	for i := range snap.Memcgs {
-		m := &snap.Memcgs[i]
+		m := snap.Memcgs[i]
 		if q.memcg != "" && m.Path != q.memcg {
 			continue
 		}
@@ -276,7 +274,7 @@ func (a *API) heatmap(w io.Writer, r *http.Request) error {
 // two memcgs for a while: then it is the later window that counts.
 func find(snap *heat.Snapshot, pid int) (p api.Process, found bool) {
 	for i := range snap.Memcgs {
-		m := &snap.Memcgs[i]
+		m := snap.Memcgs[i]
 		for j := range m.Series {
 			if m.Series[j].PID == pid && (!found || m.WindowEnd.After(p.WindowEnd)) {
 				p, found = process(m, &m.Series[j]), true

@@ -32,7 +32,7 @@ func newClockwork() *clockwork {
 	c.API = web.NewAPI(web.APIOptions{History: heatmap.New(0), Snapshot: func() *heat.Snapshot {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return &heat.Snapshot{Memcgs: []heat.MemcgSnapshot{{Path: "/a", WindowEnd: c.end}, {Path: "/new"}}}
+		return &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{{Path: "/a", WindowEnd: c.end}, {Path: "/new"}}}
 	}})
 	c.Ended("/a") // nobody listens yet
 	return c

@@ -42,7 +42,7 @@ func series(pid int, comm string, hot, cold, unobserved uint64) heat.Series {
 func town() *heat.Snapshot {
 	return &heat.Snapshot{
 		Source: heat.SourceInfo{Name: "hooks", Granularity: "page"},
-		Memcgs: []heat.MemcgSnapshot{
+		Memcgs: []*heat.MemcgSnapshot{
 			{Path: "/bakery", WindowEnd: noon, WindowPasses: 4, Series: []heat.Series{
 				series(heat.PIDOther, "", 1<<30, 1<<30, 1<<30),
 				series(7, "oven", 10<<20, 30<<20, 0),

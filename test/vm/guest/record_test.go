@@ -44,11 +44,13 @@ func (j judged) visit(p heat.Process, part *heat.ResidentPart, c *heat.Classes) 
 func remembered(t testing.TB, s *heat.Snapshot, j judged) string {
 	t.Helper()
 	c := *s
-	c.Source, c.Self.CPUSeconds, c.Self.BPFMemoryBytes = heat.SourceInfo{}, nil, 0
+	c.Source, c.MemcgSet, c.Self.CPUSeconds, c.Self.BPFMemoryBytes = heat.SourceInfo{}, 0, nil, 0
 	c.Self.OtherWalkers = append([]string{}, c.Self.OtherWalkers...)
 	c.Memcgs = slices.Clone(c.Memcgs)
 	for i := range c.Memcgs {
-		m := &c.Memcgs[i]
+		copied := *c.Memcgs[i]
+		m := &copied
+		c.Memcgs[i] = m
 		m.WindowEnd = m.WindowEnd.UTC().Round(0)
 		m.Series = slices.Clone(m.Series)
 		for j := range m.Series {

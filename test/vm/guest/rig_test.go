@@ -163,7 +163,7 @@ func (r *rig) memcg(t testing.TB, path string) heat.MemcgSnapshot {
 			if err := m.Check(); err != nil {
 				t.Error(err)
 			}
-			return m
+			return *m
 		}
 	}
 	t.Fatalf("memcg %s is not in the snapshot", path)
