@@ -184,7 +184,7 @@ var notes = map[string]note{
 	},
 	"mglru_source_info": {
 		"What measures.", "always 1",
-		"With granularity `mapping` there are no regions, idle ages or heatmaps.",
+		"With granularity `mapping` there are no regions, idle ages or heatmaps. While no source is usable both labels are `none`.",
 		`mglru_source_info`,
 	},
 	"mglru_other_walker_active": {

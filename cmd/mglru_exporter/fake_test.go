@@ -24,21 +24,22 @@ import (
 // fakeMonitor has one process from the start.
 type fakeMonitor struct {
 	ready error
-	end   error         // what Run returns
-	now   bool          // Run returns without being asked to
-	ended chan struct{} // closed when Run returns
+	start error         // what Start returns
+	ended chan struct{} // closed when RunStarted returns
+	runs  chan struct{} // closed when it is called
 
 	mu      sync.Mutex
 	reloads []*config.Config
 	refuse  error // what Reload returns
 }
 
-func (m *fakeMonitor) Run(ctx context.Context) error {
+func (m *fakeMonitor) Start() error { return m.start }
+
+func (m *fakeMonitor) RunStarted(ctx context.Context) error {
 	defer close(m.ended)
-	if !m.now {
-		<-ctx.Done()
-	}
-	return m.end
+	close(m.runs)
+	<-ctx.Done()
+	return nil
 }
 
 func (m *fakeMonitor) Ready() error { return m.ready }
@@ -62,7 +63,9 @@ func (m *fakeMonitor) Snapshot() *heat.Snapshot {
 	}
 }
 
-func newMonitor() *fakeMonitor { return &fakeMonitor{ended: make(chan struct{})} }
+func newMonitor() *fakeMonitor {
+	return &fakeMonitor{ended: make(chan struct{}), runs: make(chan struct{})}
+}
 
 // fakeSystem has the given reports, and a monitor unless it is nil.
 func fakeSystem(m *fakeMonitor, reports ...preflight.Report) system {
@@ -82,6 +85,7 @@ func fakeSystem(m *fakeMonitor, reports ...preflight.Report) system {
 			}
 			return m, nil
 		},
+		after: func(time.Duration) <-chan time.Time { return nil },
 	}
 }
 

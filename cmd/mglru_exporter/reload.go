@@ -20,11 +20,10 @@ import (
 type reloader struct {
 	file      configFile
 	log       *slog.Logger
-	started   *config.Config // what the exporter was started with
 	collector *collector.Collector
 	state     *collector.ConfigReload
 	history   *heatmap.History
-	monitor   monitor
+	standby   *standby
 
 	mu     sync.Mutex // lets one reload run at a time
 	failed string     // why the last reload failed; empty if it did not
@@ -81,11 +80,8 @@ func (r *reloader) swap() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.started.CheckReload(cfg, r.monitor.Snapshot().Source.Name); err != nil {
+	if err := r.standby.Reload(cfg); err != nil {
 		return nil, fmt.Errorf("%s: %w", r.file.name, err)
-	}
-	if err := r.monitor.Reload(cfg); err != nil {
-		return nil, err
 	}
 	r.collector.Set(seriesOptions(cfg, r.file.addresses))
 	r.history.SetLimit(int(cfg.Limits.MaxHeatmapBytes))

@@ -18,6 +18,7 @@ import (
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 
 	"mglru_exporter/collector"
+	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/heatmap"
 	"mglru_exporter/internal/web"
@@ -58,10 +59,10 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	}
 	// The server is made first, because it finds mistakes without touching the
-	// kernel. It asks the monitor only once it runs.
-	var mon monitor
+	// kernel. It asks the standby only once it runs.
+	var mon *standby
 	r := &reloader{
-		file: file, log: log, started: cfg,
+		file: file, log: log,
 		collector: collector.New(func() *heat.Snapshot { return mon.Snapshot() }, seriesOptions(cfg, s.exposeAddresses)),
 		state:     collector.NewConfigReload(),
 	}
@@ -97,10 +98,11 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	log.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	log.Info("Read the configuration", "file", file.name, "memcgs", len(cfg.Memcgs), "requested_source", cfg.Source)
 	watch := follower{window: history.Add, ended: func(memcg string, _ error) { served.Ended(memcg) }}
-	if mon, err = s.sys.open(cfg, watch, log); err != nil {
+	open := func(cfg *config.Config) (monitor, error) { return s.sys.open(cfg, watch, log) }
+	if mon, err = newStandby(cfg, open, s.sys.after, log); err != nil {
 		return err
 	}
-	r.monitor = mon
+	r.standby = mon
 	err = together(ctx, log, mon.Run, server.Run, func(ctx context.Context) error { return r.onSignal(ctx, hangup) })
 	if err == nil {
 		log.Info("Stopped")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
@@ -18,8 +19,11 @@ import (
 
 // A monitor watches memory: a sampler.Sampler.
 type monitor interface {
-	// Run watches until the context ends, and then lets go of the kernel.
-	Run(ctx context.Context) error
+	// Start attaches to the kernel, once. After an error nothing is attached, and the
+	// monitor is of no further use.
+	Start() error
+	// RunStarted watches until the context ends, and then lets go of the kernel.
+	RunStarted(ctx context.Context) error
 	// Snapshot returns the last snapshot.
 	Snapshot() *heat.Snapshot
 	// Ready returns why there is nothing to scrape yet, or nil.
@@ -33,11 +37,13 @@ type monitor interface {
 type system struct {
 	// preflight reports on the source of that name, on all for "auto".
 	preflight func(source string) []preflight.Report
-	// open makes the source ready to be run.
+	// open makes the source ready to be started.
 	open func(*config.Config, follower, *slog.Logger) (monitor, error)
 	// parts are what open makes its monitor of, for those who come between. A
 	// replay has none.
 	parts func(*config.Config, *slog.Logger) (source.Source, sampler.Deps, error)
+	// after is time.After.
+	after func(time.Duration) <-chan time.Time
 }
 
 // A follower is told what a monitor sees, as sampler.Deps.Window and Ended are.
@@ -48,7 +54,7 @@ type follower struct {
 
 // host is the machine we run on.
 func host() system {
-	return system{preflight: source.Preflight, open: openHost, parts: hostParts}
+	return system{preflight: source.Preflight, open: openHost, parts: hostParts, after: time.After}
 }
 
 func openHost(cfg *config.Config, f follower, log *slog.Logger) (monitor, error) {

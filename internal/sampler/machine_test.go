@@ -34,6 +34,7 @@ type machine struct {
 	out             source.Outcome
 	ages            []string
 	started, closed bool
+	startErr        error
 }
 
 type fakeProc struct {
@@ -121,8 +122,8 @@ func (m *machine) Info() heat.SourceInfo {
 func (m *machine) Start(sink source.Sink) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sink, m.started = sink, true
-	return nil
+	m.sink, m.started = sink, m.startErr == nil
+	return m.startErr
 }
 
 func (m *machine) Watch(add, remove []int) (refused []int, err error) {

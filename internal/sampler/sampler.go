@@ -129,10 +129,10 @@ func (s *Sampler) Ready() error {
 // discoverEvery is how often the cgroup tree is looked through.
 const discoverEvery = 10 * time.Second
 
-// Start starts the source. Run calls it; who calls Pass must.
+// Start starts the source, once. A source that does not start is closed.
 func (s *Sampler) Start() error {
 	if err := s.src.Start(s.take); err != nil {
-		return fmt.Errorf("start source %s: %w", s.src.Info().Name, err)
+		return errors.Join(fmt.Errorf("start source %s: %w", s.src.Info().Name, err), s.src.Close())
 	}
 	return nil
 }
@@ -142,6 +142,11 @@ func (s *Sampler) Run(ctx context.Context) error {
 	if err := s.Start(); err != nil {
 		return err
 	}
+	return s.RunStarted(ctx)
+}
+
+// RunStarted is Run after Start.
+func (s *Sampler) RunStarted(ctx context.Context) error {
 	defer func() {
 		if err := s.src.Close(); err != nil {
 			s.deps.Log.Warn("Detaching was not clean", "err", err)

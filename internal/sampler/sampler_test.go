@@ -205,3 +205,17 @@ func TestTrackedBytesAreBounded(t *testing.T) {
 		t.Errorf("%d regions of nobody are untracked", n)
 	}
 }
+
+// TestASourceThatDoesNotStartIsClosed: else what it holds would keep the next try
+// from starting.
+func TestASourceThatDoesNotStartIsClosed(t *testing.T) {
+	m := newMachine()
+	m.startErr = errors.New("permission denied")
+	err := newSampler(t, m, "memcgs: [{path: /a}]\n").Run(t.Context())
+	if err == nil || err.Error() != "start source fake: permission denied" {
+		t.Errorf("error %v, want why it did not start", err)
+	}
+	if !m.closed {
+		t.Error("the source is still open")
+	}
+}
