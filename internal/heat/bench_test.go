@@ -64,7 +64,7 @@ func benchPass(b *testing.B, t *Tracker, res map[int]*Residency, order []uint64)
 	b.Helper()
 	var procs []Process
 	for tgid := range res {
-		procs = append(procs, Process{ProcessID{TGID: tgid}, "bench"})
+		procs = append(procs, Process{ProcessID: ProcessID{TGID: tgid}, Comm: "bench"})
 	}
 	tick(t).Begin(benchNow, procs, func(ProcessID) bool { return true })
 	young := Bitmap{1, 2, 4, 8, 16, 32, 64, 128}
@@ -169,7 +169,7 @@ func BenchmarkEndWindow(b *testing.B) {
 							t.Fold(7, res[7].Parts[j].Region, &young)
 						}
 					}
-					tick(t).Begin(benchNow, []Process{{ProcessID{TGID: 7}, "bench"}}, nil)
+					tick(t).Begin(benchNow, []Process{{ProcessID: ProcessID{TGID: 7}, Comm: "bench"}}, nil)
 					t.Walked(7, 0)
 					t.Walked(7, 1)
 					tick(t).EndPass(benchNow, 3, false)

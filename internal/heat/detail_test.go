@@ -82,7 +82,7 @@ func TestProcessWindow(t *testing.T) {
 func TestBandsAreOfSingleProcesses(t *testing.T) {
 	o := newOne(t, 1, func(p *Params) { p.AddressBands, p.Top = 2, 1 })
 	o.res.Mappings = []Mapping{{Start: firstRegion * RegionSize, End: (firstRegion + 2) * RegionSize, Name: "[heap]"}}
-	o.procs = append(o.procs, Process{ProcessID{TGID: 2}, "small"})
+	o.procs = append(o.procs, Process{ProcessID: ProcessID{TGID: 2}, Comm: "small"})
 	small := &Residency{Parts: o.res.Parts[:1], Mappings: o.res.Mappings}
 	var got []Series
 	for range 2 {

@@ -31,7 +31,7 @@ func (h *history) population() []Process {
 		p, ok := h.alive[tgid]
 		switch {
 		case !ok && h.chance(0.4):
-			p = Process{ProcessID{tgid, h.Uint64N(4), h.Uint64N(4)}, h.comm()}
+			p = Process{ProcessID: ProcessID{tgid, h.Uint64N(4), h.Uint64N(4)}, Comm: h.comm()}
 			ok = true
 			h.layouts[tgid] = h.layout()
 		case ok && h.fault(0.19): // one of four, about as often each

@@ -114,7 +114,7 @@ func (o *one) setNever(windows, top int) {
 // most bytes over all areas of the merged series.
 func TestNeverIsMergedWithItsSeries(t *testing.T) {
 	o := newOne(t, 1, func(p *Params) { p.LabelPID, p.LabelComm, p.NeverWindows, p.NeverTop = false, false, 1, 1 })
-	o.procs = append(o.procs, Process{ProcessID{TGID: 2}, "other"})
+	o.procs = append(o.procs, Process{ProcessID: ProcessID{TGID: 2}, Comm: "other"})
 	at := func(region uint64, name string) Mapping {
 		return Mapping{Start: region * RegionSize, End: (region + 1) * RegionSize, Name: name}
 	}

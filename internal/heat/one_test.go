@@ -36,7 +36,7 @@ func newOne(t *testing.T, passes int, change ...func(*Params)) *one {
 	}
 	o := &one{
 		Tracker: tracker, t: t, passes: passes,
-		procs: []Process{{ProcessID{TGID: 1, Start: 5, Image: 6}, "memcached"}},
+		procs: []Process{{ProcessID: ProcessID{TGID: 1, Start: 5, Image: 6}, Comm: "memcached"}},
 		res: &Residency{Parts: []ResidentPart{
 			{Region: firstRegion, Pages: bitmapOf(onePages...)},
 			{Region: firstRegion + 1, Pages: bitmapOf(onePages...)},

@@ -138,4 +138,7 @@ type Process struct {
 	ProcessID
 	// Comm is the process's name, up to 15 bytes, not necessarily UTF-8.
 	Comm string
+	// Memcg is the inode of the directory of the memcg that the process is in, 0
+	// where it does not matter.
+	Memcg uint64
 }

@@ -271,7 +271,7 @@ type mappedCity struct{ *city }
 
 var _ source.MappingSource = mappedCity{}
 
-func (m mappedCity) Observe(_ memcg.Group, p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
+func (m mappedCity) Observe(p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch q := m.procs[p.TGID]; {

@@ -84,8 +84,10 @@ func TestWhatIsAskedOfTheSource(t *testing.T) {
 			pass(t, s, "/a", 3)
 			var resident heat.Bitmap
 			resident.SetRange(0, p.pages)
+			watched := p.Process
+			watched.Memcg = m.cgroups["/a"]
 			within := source.Request{
-				Path: "/a", Inode: m.cgroups["/a"], CanSwap: tc.canSwap, OnlyWatched: tc.onlyWatched, Processes: []heat.Process{p.Process},
+				Path: "/a", Inode: watched.Memcg, CanSwap: tc.canSwap, OnlyWatched: tc.onlyWatched, Processes: []heat.Process{watched},
 			}
 			ends := within
 			ends.Residency = map[int]*heat.Residency{1: {Parts: []heat.ResidentPart{{Region: 1, Pages: resident}}}}

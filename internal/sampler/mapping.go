@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 	"mglru_exporter/internal/source"
 )
@@ -59,7 +58,7 @@ func (s *Sampler) observe(ctx context.Context, g *group, src source.MappingSourc
 		if ctx.Err() != nil {
 			break
 		}
-		w, err := src.Observe(memcg.Group{Path: g.path, Inode: g.inode}, p, &g.entry.Regions)
+		w, err := src.Observe(p, &g.entry.Regions)
 		switch {
 		case err == nil:
 			windows[p.TGID] = w

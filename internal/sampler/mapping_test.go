@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 	"mglru_exporter/internal/source"
 )
@@ -20,12 +19,12 @@ import (
 type mappings struct {
 	*machine
 	observed map[int]int
-	in       map[int]memcg.Group
+	in       map[int]uint64
 	fail     map[int]error
 }
 
 func newMappings() *mappings {
-	return &mappings{machine: newMachine(), observed: map[int]int{}, in: map[int]memcg.Group{}, fail: map[int]error{}}
+	return &mappings{machine: newMachine(), observed: map[int]int{}, in: map[int]uint64{}, fail: map[int]error{}}
 }
 
 func (m *mappings) Info() heat.SourceInfo {
@@ -38,7 +37,7 @@ func (m *mappings) Age(context.Context, source.Request) (source.Outcome, error) 
 	panic("a memcg was aged")
 }
 
-func (m *mappings) Observe(in memcg.Group, id heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
+func (m *mappings) Observe(id heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.procs[id.TGID]
@@ -48,8 +47,8 @@ func (m *mappings) Observe(in memcg.Group, id heat.Process, _ *heat.Selection) (
 	if p == nil {
 		return nil, process.ErrGone
 	}
-	if m.in[id.TGID] != in {
-		m.in[id.TGID], m.observed[id.TGID] = in, 0
+	if m.in[id.TGID] != id.Memcg {
+		m.in[id.TGID], m.observed[id.TGID] = id.Memcg, 0
 	}
 	m.observed[id.TGID]++
 	a := heat.Area{Type: heat.Anon, Resident: uint64(p.pages) * heat.PageSize}

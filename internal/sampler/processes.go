@@ -20,6 +20,7 @@ func (s *Sampler) identify(g *group, pids []int) (procs []heat.Process, unknown 
 			s.deps.Log.Debug("Identifying a process", "memcg", g.path, "pid", pid, "err", err)
 			unknown[pid] = true
 		case err == nil && (re == nil || re.MatchString(p.Comm)):
+			p.Memcg = g.inode
 			procs = append(procs, p)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/recording"
 )
 
@@ -146,8 +145,8 @@ func (r *mappingRecorder) SkipReasons() []string { return r.src.SkipReasons() }
 
 // Observe implements MappingSource. It selects nothing: what is left out is not in
 // the recording, and nobody looks at what the sampler makes of it.
-func (r *mappingRecorder) Observe(in memcg.Group, p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
-	w, err := r.src.Observe(in, p, &heat.Selection{})
+func (r *mappingRecorder) Observe(p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
+	w, err := r.src.Observe(p, &heat.Selection{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.begin()

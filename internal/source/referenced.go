@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 )
 
@@ -42,7 +41,7 @@ type observed struct {
 
 	mu sync.Mutex // guards what follows
 	// memcg is where it was when it was last cleared.
-	memcg memcg.Group
+	memcg uint64
 	// maps are its mappings as they were when it was cleared; nil before.
 	maps []wasMapped
 	// reclaimed is how far reclaim had come, and walkers tells whether any
@@ -113,14 +112,14 @@ func (r *Referenced) SkipReasons() []string {
 }
 
 // Observe implements MappingSource.
-func (r *Referenced) Observe(in memcg.Group, p heat.Process, s *heat.Selection) (*heat.MappingWindow, error) {
+func (r *Referenced) Observe(p heat.Process, s *heat.Selection) (*heat.MappingWindow, error) {
 	reader := r.readers.Get().(*process.MappingReader)
 	defer r.readers.Put(reader)
 	o := r.lookup(p.ProcessID)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.memcg != in {
-		o.memcg, o.maps = in, nil
+	if o.memcg != p.Memcg {
+		o.memcg, o.maps = p.Memcg, nil
 	}
 	w, err := r.observe(reader, o, s, r.shares(o))
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 )
 
@@ -108,7 +107,7 @@ func TestLeaderHasEnded(t *testing.T) {
 	var w *heat.MappingWindow
 	for range 3 {
 		var err error
-		if w, err = r.Observe(memcg.Group{}, p, &heat.Selection{}); err != nil {
+		if w, err = r.Observe(p, &heat.Selection{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,7 +135,7 @@ func TestTwoProcessesWhoseLeadersHaveEnded(t *testing.T) {
 	r := NewReferenced("/proc", "/sys")
 	for _, p := range []heat.Process{a, b} {
 		p.Image = 1 // as if one were the other's child
-		w, err := r.Observe(memcg.Group{}, p, &heat.Selection{})
+		w, err := r.Observe(p, &heat.Selection{})
 		if err != nil {
 			t.Fatal(err)
 		}

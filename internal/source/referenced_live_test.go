@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 )
 
@@ -261,7 +260,7 @@ func TestObserveAProcess(t *testing.T) {
 	var hot, cold, unobserved [3]uint64
 	for i := range hot {
 		begin := time.Now()
-		win, err := r.Observe(memcg.Group{}, p, &heat.Selection{})
+		win, err := r.Observe(p, &heat.Selection{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -305,7 +304,7 @@ func TestObserveASelection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	win, err := NewReferenced("/proc", "/sys").Observe(memcg.Group{}, p, &heat.Selection{Names: []string{"/*"}})
+	win, err := NewReferenced("/proc", "/sys").Observe(p, &heat.Selection{Names: []string{"/*"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 )
 
@@ -76,7 +75,7 @@ func proc(tgid int, image uint64) heat.Process {
 // observe returns hot, cold and unobserved kB.
 func observe(t *testing.T, r *Referenced, p heat.Process) [3]uint64 {
 	t.Helper()
-	w, err := r.Observe(memcg.Group{}, p, &heat.Selection{})
+	w, err := r.Observe(p, &heat.Selection{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +117,7 @@ func TestObserve(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(f.dir, "7")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Observe(memcg.Group{}, p, &heat.Selection{}); !errors.Is(err, process.ErrGone) {
+	if _, err := r.Observe(p, &heat.Selection{}); !errors.Is(err, process.ErrGone) {
 		t.Errorf("after its end: %v", err)
 	}
 	if len(r.procs) != 0 || len(r.images) != 0 {
@@ -133,24 +132,16 @@ func TestObserveAProcessThatMoves(t *testing.T) {
 	r := f.source()
 	p := proc(7, 1)
 	for i, tc := range []struct {
-		in   memcg.Group
-		want uint64 // unobserved kB
-	}{
-		{memcg.Group{Path: "/a", Inode: 1}, 100},
-		{memcg.Group{Path: "/a", Inode: 1}, 0},
-		{memcg.Group{Path: "/b", Inode: 2}, 100},
-		{memcg.Group{Path: "/b", Inode: 2}, 0},
-		{memcg.Group{Path: "/a", Inode: 1}, 100},
-		{memcg.Group{Path: "/a", Inode: 3}, 100}, // removed and made again
-		{memcg.Group{Path: "/a", Inode: 3}, 0},
-	} {
+		memcg, want uint64 // unobserved kB
+	}{{1, 100}, {1, 0}, {2, 100}, {2, 0}, {1, 100}, {1, 0}} {
 		f.process(7, 100, 0)
-		w, err := r.Observe(tc.in, p, &heat.Selection{})
+		p.Memcg = tc.memcg
+		w, err := r.Observe(p, &heat.Selection{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := w.Areas[0].Unobserved / 1024; got != tc.want || !f.cleared(7) {
-			t.Errorf("pass %d, in %v: %d kB are unobserved, want %d; cleared: %v", i, tc.in, got, tc.want, f.cleared(7))
+			t.Errorf("pass %d, in memcg %d: %d kB are unobserved, want %d; cleared: %v", i, tc.memcg, got, tc.want, f.cleared(7))
 		}
 	}
 }
@@ -164,7 +155,7 @@ func TestNodesThatComeOnline(t *testing.T) {
 		t.Helper()
 		f.process(7, 100, 0)
 		f.write("7/numa_maps", "00010000 default anon=25 N1=25 kernelpagesize_kB=4\n")
-		w, err := r.Observe(memcg.Group{}, proc(7, 1), &heat.Selection{})
+		w, err := r.Observe(proc(7, 1), &heat.Selection{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +168,7 @@ func TestNodesThatComeOnline(t *testing.T) {
 	f.nodes("0-1\n")
 	expect(1)
 	f.nodes("junk\n")
-	if _, err := r.Observe(memcg.Group{}, proc(7, 1), &heat.Selection{}); err == nil || !strings.Contains(err.Error(), "has_memory") {
+	if _, err := r.Observe(proc(7, 1), &heat.Selection{}); err == nil || !strings.Contains(err.Error(), "has_memory") {
 		t.Errorf("a list of nodes that is none: %v", err)
 	}
 }
@@ -200,7 +191,7 @@ func TestAnAddressSpaceIsClearedForOneProcessOnly(t *testing.T) {
 	if !f.cleared(9) {
 		t.Error("a process with a copy of the address space was not cleared")
 	}
-	w, err := r.Observe(memcg.Group{}, proc(8, 1), &heat.Selection{})
+	w, err := r.Observe(proc(8, 1), &heat.Selection{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/process"
 )
 
@@ -78,7 +77,7 @@ func (r mappingReplay) SkipReasons() []string { return r.header.SkipReasons }
 
 // Observe implements MappingSource. Such a recording does not tell mappings apart,
 // as its header says: nothing can be selected.
-func (r mappingReplay) Observe(_ memcg.Group, p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
+func (r mappingReplay) Observe(p heat.Process, _ *heat.Selection) (*heat.MappingWindow, error) {
 	m, err := r.memoryOf(p.TGID)
 	if err != nil {
 		return nil, err

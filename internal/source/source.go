@@ -47,13 +47,13 @@ type Blind interface {
 // A window is one pass.
 type MappingSource interface {
 	Source
-	// Observe ends the window of a process of the given memcg and begins its next
-	// one. What it returns is of the mappings that the selection touches, whole, and
-	// the others are excluded. In a process's first window in a memcg all is
-	// unobserved: the window before was the other memcg's, and may have begun a
-	// moment ago. Processes may be observed at the same time. The error is process.ErrGone or
+	// Observe ends the window of a process and begins its next one. What it
+	// returns is of the mappings that the selection touches, whole, and the others
+	// are excluded. In a process's first window in a memcg all is unobserved: the
+	// window before may have begun a moment ago, in another memcg. Processes may be
+	// observed at the same time. The error is process.ErrGone or
 	// process.ErrNoMemory where there is nothing to be observed.
-	Observe(in memcg.Group, p heat.Process, s *heat.Selection) (*heat.MappingWindow, error)
+	Observe(p heat.Process, s *heat.Selection) (*heat.MappingWindow, error)
 	// SkipReasons are the reasons that a heat.MappingWindow may have.
 	SkipReasons() []string
 }
