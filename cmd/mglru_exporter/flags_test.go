@@ -27,6 +27,8 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		{[]string{"check", "--output=json", "--output=json"}, exitUsage, "flag 'output' cannot be repeated, try --help"},
 		{[]string{config, "--web.max-requests=-3"}, exitFailure, "--web.max-requests: -3 is below 0, write 0 for any number"},
 		{[]string{config, "--web.listen-address=foo:99999"}, exitFailure, "--web.listen-address: listen tcp: address 99999: invalid port"},
+		{[]string{config, "--web.listen-address="}, exitFailure, `--web.listen-address: "" has no port, write for example :9934 or 127.0.0.1:9934`},
+		{[]string{config, "--web.listen-address=127.0.0.1:"}, exitFailure, `--web.listen-address: "127.0.0.1:" has no port, write for example :9934 or 127.0.0.1:9934`},
 		{[]string{"record", config, "--windows=-1", file}, exitFailure, "--windows: -1 is below 0, write 0 to record until told to stop"},
 		{[]string{"record", config, "--duration=-1s", file}, exitFailure, "--duration: -1s is below 0, write 0 to record until told to stop"},
 	} {

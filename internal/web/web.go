@@ -81,6 +81,9 @@ func New(o Options) (*Server, error) {
 	if err := checkTelemetryPath(o.TelemetryPath); err != nil {
 		return nil, err
 	}
+	if err := checkListenAddresses(o.Flags); err != nil {
+		return nil, err
+	}
 	if err := toolkit.Validate(*o.Flags.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("web config file %s: %w", *o.Flags.WebConfigFile, err)
 	}
@@ -202,6 +205,20 @@ func exact(p string) string {
 		return "/{$}"
 	}
 	return p
+}
+
+// checkListenAddresses returns an error for an address without a port, which would
+// listen on a random one.
+func checkListenAddresses(flags *toolkit.FlagConfig) error {
+	if flags.WebSystemdSocket != nil && *flags.WebSystemdSocket {
+		return nil
+	}
+	for _, a := range *flags.WebListenAddresses {
+		if a == "" || !strings.HasPrefix(a, "vsock://") && strings.HasSuffix(a, ":") {
+			return fmt.Errorf("--web.listen-address: %q has no port, write for example :9934 or 127.0.0.1:9934", a)
+		}
+	}
+	return nil
 }
 
 // checkTelemetryPath returns an error for a path that cannot be served.
