@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,10 +26,16 @@ var ErrGone = errors.New("memcg is gone")
 // A Hierarchy is the mounted tree of cgroups that the memory controller is in.
 // It may be used from several goroutines at once.
 type Hierarchy struct {
+	proc      string // where /proc is
 	dir       string // where it is mounted
 	prefix    string // the path of what is mounted, "" if that is the root
 	pretended int    // 1 if a cgroup namespace calls a part of the tree its root
 	version   int
+	// above is by how many cgroups the root lies above that of our cgroup
+	// namespace, 0 if it does not. Then namespace is the path of the latter.
+	above         int
+	findNamespace sync.Once
+	namespace     []string
 }
 
 // A Group is one memcg at one moment.
@@ -64,7 +71,7 @@ func Open(procRoot string) (*Hierarchy, error) {
 		if !ok || !m.isCgroup() || m.fs == "cgroup" && m.outside() {
 			continue
 		}
-		h := &Hierarchy{dir: m.point, prefix: strings.TrimSuffix(m.root, "/"), version: 1}
+		h := &Hierarchy{proc: procRoot, dir: m.point, prefix: strings.TrimSuffix(m.root, "/"), version: 1}
 		if m.fs == "cgroup2" {
 			h.version = 2
 			controllers, err := os.ReadFile(filepath.Join(m.point, "cgroup.controllers"))
@@ -81,6 +88,7 @@ func Open(procRoot string) (*Hierarchy, error) {
 			case m.outside() && part:
 				continue
 			case m.outside():
+				h.above, _ = stepsUp(h.prefix)
 				h.prefix = ""
 			case h.prefix == "" && part:
 				h.pretended = 1
@@ -92,7 +100,7 @@ func Open(procRoot string) (*Hierarchy, error) {
 		return cmp.Or(cmp.Compare(a.version, b.version), cmp.Compare(a.pretended, b.pretended), cmp.Compare(len(a.prefix), len(b.prefix)))
 	})
 	for _, h := range found {
-		if _, _, err := stat(h.dir); err == nil {
+		if _, err := stat(h.dir); err == nil {
 			return h, nil
 		}
 	}
@@ -113,36 +121,37 @@ func (h *Hierarchy) Version() int { return h.version }
 // charged to the nearest memcg above, and they are not listed.
 //
 // A cgroup that vanishes meanwhile is left out, as is one whose path is longer
-// than PATH_MAX. Other errors do not end the walk: they come with what
-// has been found without them.
+// than PATH_MAX. So is another file system that is mounted below, such as a
+// hierarchy of cgroup v1: its cgroups are no memcgs. Other errors do not end the
+// walk: they come with what has been found without them.
 func (h *Hierarchy) Walk() ([]Group, error) {
 	var groups []Group
-	inode, leaf, err := stat(h.dir)
+	root, err := stat(h.dir)
 	if err != nil {
 		return nil, fmt.Errorf("walk cgroups: %w", err)
 	}
-	groups = append(groups, Group{Path: cmp.Or(h.prefix, "/"), Inode: inode})
-	if !leaf {
-		groups, err = h.walk(h.dir, h.prefix, groups)
+	groups = append(groups, Group{Path: cmp.Or(h.prefix, "/"), Inode: root.inode})
+	if !root.leaf {
+		groups, err = h.walk(h.dir, h.prefix, root.dev, groups)
 	}
 	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.Path, b.Path) })
 	return groups, err
 }
 
-// walk appends the memcgs below dir, whose path is given.
-func (h *Hierarchy) walk(dir, path string, groups []Group) ([]Group, error) {
+// walk appends the memcgs below dir on its file system, dev.
+func (h *Hierarchy) walk(dir, path string, dev uint64, groups []Group) ([]Group, error) {
 	names, err := subdirs(dir)
 	errs := []error{ignoreGone(err)}
 	for _, name := range names {
 		child := dir + "/" + name
-		inode, leaf, err := stat(child)
-		if err == nil && !h.isMemcg(child) {
+		d, err := stat(child)
+		if err == nil && (d.dev != dev || !h.isMemcg(child)) {
 			continue // nor is any below it
 		}
 		if err == nil {
-			groups = append(groups, Group{Path: path + "/" + name, Inode: inode})
-			if !leaf {
-				groups, err = h.walk(child, path+"/"+name, groups)
+			groups = append(groups, Group{Path: path + "/" + name, Inode: d.inode})
+			if !d.leaf {
+				groups, err = h.walk(child, path+"/"+name, dev, groups)
 			}
 		}
 		errs = append(errs, ignoreGone(err))
@@ -156,14 +165,28 @@ func (h *Hierarchy) walk(dir, path string, groups []Group) ([]Group, error) {
 // have none are left out. A process that has been moved leaves behind the memory
 // it had.
 //
-// A threaded cgroup lists no processes: those of its threads are in the domain
-// above it. The error is ErrGone if the memcg does not exist.
+// A process belongs to one memcg, its thread group leader's, whichever others
+// list it too. A threaded cgroup lists no processes: those of its threads are in
+// the domain above it. The error is ErrGone if the memcg does not exist.
 func (h *Hierarchy) Procs(path string) ([]int, error) {
+	pids, err := h.list(path)
+	if err != nil {
+		return nil, err
+	}
+	return h.owned(cmp.Or(strings.TrimRight(path, "/"), "/"), pids), nil
+}
+
+// list returns the processes that the cgroups of a memcg list, ascending.
+func (h *Hierarchy) list(path string) ([]int, error) {
 	dir, err := h.dirOf(path)
 	if err != nil {
 		return nil, err
 	}
-	pids, err := h.procs(dir, nil)
+	d, err := stat(dir)
+	var pids []int
+	if err == nil {
+		pids, err = h.procs(dir, d.dev, nil)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list the processes of memcg %q: %w", path, err)
 	}
@@ -171,8 +194,13 @@ func (h *Hierarchy) Procs(path string) ([]int, error) {
 	return slices.Compact(pids), nil
 }
 
-// procs appends the processes of dir and of what below it is no memcg.
-func (h *Hierarchy) procs(dir string, pids []int) ([]int, error) {
+// procs appends the processes of dir and of what below it is no memcg, as far as
+// it is on the file system dev.
+func (h *Hierarchy) procs(dir string, dev uint64, pids []int) ([]int, error) {
+	d, err := stat(dir)
+	if err != nil || d.dev != dev {
+		return pids, err
+	}
 	b, err := os.ReadFile(dir + "/cgroup.procs")
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, gone(err)
@@ -181,11 +209,8 @@ func (h *Hierarchy) procs(dir string, pids []int) ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse %s/cgroup.procs: %w", dir, err)
 	}
-	if h.version == 1 {
+	if h.version == 1 || d.leaf {
 		return pids, nil
-	}
-	if _, leaf, err := stat(dir); err != nil || leaf {
-		return pids, err
 	}
 	names, err := subdirs(dir)
 	if err != nil {
@@ -196,7 +221,7 @@ func (h *Hierarchy) procs(dir string, pids []int) ([]int, error) {
 		if h.isMemcg(child) {
 			continue
 		}
-		with, err := h.procs(child, pids)
+		with, err := h.procs(child, dev, pids)
 		if ignoreGone(err) != nil {
 			return nil, err
 		}
@@ -214,11 +239,11 @@ func (h *Hierarchy) Inode(path string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	inode, _, err := stat(dir)
+	d, err := stat(dir)
 	if err != nil {
 		return 0, fmt.Errorf("find memcg %q: %w", path, err)
 	}
-	return inode, nil
+	return d.inode, nil
 }
 
 // dirOf returns the directory of a memcg.
@@ -256,20 +281,26 @@ func parseProcs(b []byte, pids []int) ([]int, error) {
 	return pids, nil
 }
 
-// stat returns the inode of a directory and whether it has no directory in it,
-// which the number of its links says.
-func stat(dir string) (inode uint64, leaf bool, err error) {
+// A directory is what is needed of one's attributes.
+type directory struct {
+	inode, dev uint64
+	leaf       bool // the number of links says that there is no directory in it
+}
+
+// stat returns the attributes of a directory.
+func stat(dir string) (directory, error) {
 	var st unix.Stat_t
-	for err = unix.EINTR; err == unix.EINTR; {
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
 		err = unix.Lstat(dir, &st)
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("stat %s: %w", dir, gone(err))
+		return directory{}, fmt.Errorf("stat %s: %w", dir, gone(err))
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return 0, false, fmt.Errorf("%s is no directory: %w", dir, ErrGone)
+		return directory{}, fmt.Errorf("%s is no directory: %w", dir, ErrGone)
 	}
-	return st.Ino, st.Nlink == 2, nil
+	return directory{inode: st.Ino, dev: st.Dev, leaf: st.Nlink == 2}, nil
 }
 
 // subdirs returns the names of the directories in dir.
