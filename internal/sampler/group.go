@@ -25,6 +25,9 @@ type group struct {
 	entry *config.Memcg
 	cfg   *config.Config
 
+	// listing is the number of the listing that its processes are from, guarded by
+	// Sampler.mu.
+	listing uint64
 	// due, running and cost are the scheduler's, guarded by Sampler.mu.
 	due     time.Time
 	running bool

@@ -26,6 +26,8 @@ type machine struct {
 	watched map[int]bool
 	walkers []string
 	refuse  map[int]bool
+	// onIdentify runs as a pass looks at a process that it has listed.
+	onIdentify func(pid int)
 	// onAge runs inside a pass, before it says what it found.
 	onAge func(path string)
 	// onWatch runs as the source is told whom to watch, before it does as told.
@@ -90,6 +92,9 @@ func (m *machine) Procs(path string) ([]int, error) {
 }
 
 func (m *machine) Identify(pid int) (heat.Process, error) {
+	if m.onIdentify != nil {
+		m.onIdentify(pid)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.procs[pid]

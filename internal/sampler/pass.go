@@ -140,6 +140,7 @@ func reason(err error) string {
 }
 
 func (s *Sampler) runPass(ctx context.Context, g *group, begin time.Time) error {
+	listing := s.listings.Add(1)
 	pids, err := s.deps.Cgroups.Procs(g.path)
 	if err != nil {
 		return err
@@ -148,7 +149,7 @@ func (s *Sampler) runPass(ctx context.Context, g *group, begin time.Time) error 
 	if len(procs) == 0 && len(unknown) == 0 && g.idle() {
 		return errIdle
 	}
-	if err := s.begin(g, procs, unknown, begin); err != nil {
+	if procs, err = s.begin(g, listing, procs, unknown, begin); err != nil {
 		return err
 	}
 	if src, ok := s.src.(source.MappingSource); ok {

@@ -2,6 +2,7 @@ package sampler
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"mglru_exporter/internal/heat"
@@ -32,12 +33,13 @@ func unsure(err error) bool {
 	return err != nil && !errors.Is(err, process.ErrGone) && !errors.Is(err, process.ErrNoMemory)
 }
 
-// begin starts the pass in the tracker. Those that are unknown are dropped, as are
-// all that are not listed, for want of anything that could be said of them.
-func (s *Sampler) begin(g *group, procs []heat.Process, unknown map[int]bool, at time.Time) error {
-	refused, err := s.own(g, procs)
+// begin starts the pass in the tracker, and returns the processes that are the
+// group's. Those that are unknown are dropped, as are all that are not listed, for
+// want of anything that could be said of them. Listing is as for own.
+func (s *Sampler) begin(g *group, listing uint64, procs []heat.Process, unknown map[int]bool, at time.Time) ([]heat.Process, error) {
+	procs, refused, err := s.own(g, listing, procs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	g.lock()
 	defer g.mu.Unlock()
@@ -59,19 +61,27 @@ func (s *Sampler) begin(g *group, procs []heat.Process, unknown map[int]bool, at
 	for r, n := range resets {
 		g.stats.Resets[string(r)] += uint64(n)
 	}
-	return nil
+	return procs, nil
 }
 
 // own gives a group these processes and no others, and tells the source whom to
-// watch. It returns how many of them the source cannot.
-func (s *Sampler) own(g *group, procs []heat.Process) (refused int, err error) {
+// watch. It returns the processes less the ones that another group has had from a
+// later listing of its memcg, and how many of them the source cannot watch. A
+// process of another group is removed from the source and then added: what the
+// source knows of it holds for the memcg that it was in.
+func (s *Sampler) own(g *group, listing uint64, procs []heat.Process) (owned []heat.Process, refused int, err error) {
 	s.watching.Lock()
 	defer s.watching.Unlock()
 	s.mu.Lock()
 	if s.groups[g.path] != g {
 		s.mu.Unlock()
-		return 0, memcg.ErrGone
+		return nil, 0, memcg.ErrGone
 	}
+	g.listing = listing
+	procs = slices.DeleteFunc(procs, func(p heat.Process) bool {
+		o := s.owner[p.TGID]
+		return o != nil && o.listing > listing
+	})
 	var add, remove []int
 	listed := make(map[int]bool, len(procs))
 	var movedFrom []*group
@@ -85,6 +95,7 @@ func (s *Sampler) own(g *group, procs []heat.Process) (refused int, err error) {
 		default:
 			movedFrom = append(movedFrom, o)
 			movedPIDs = append(movedPIDs, p.TGID)
+			add, remove = append(add, p.TGID), append(remove, p.TGID)
 		}
 		s.owner[p.TGID] = g
 	}
@@ -117,7 +128,7 @@ func (s *Sampler) own(g *group, procs []heat.Process) (refused int, err error) {
 		s.mu.Unlock()
 		s.deps.Log.Debug("Watching processes", "memcg", g.path, "refused", len(unwatched), "err", err)
 	}
-	return len(unwatched), nil
+	return procs, len(unwatched), nil
 }
 
 // verify drops processes that are no longer what they were before the pass, or of

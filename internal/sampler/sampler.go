@@ -71,6 +71,9 @@ type Sampler struct {
 	// knows of it: else who takes a process over may lose it to who let it go.
 	publishing, watching sync.Mutex
 
+	// listings counts the listings of memcgs' processes.
+	listings atomic.Uint64
+
 	mu      sync.RWMutex // guards owner, groups and their being published
 	owner   map[int]*group
 	groups  map[string]*group

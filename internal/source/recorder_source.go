@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"slices"
 
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/recording"
@@ -79,7 +80,9 @@ func (r *Recorder) Watch(add, remove []int) ([]int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, tgid := range remove {
-		delete(r.space, tgid)
+		if !slices.Contains(add, tgid) { // or else it has only moved
+			delete(r.space, tgid)
+		}
 	}
 	switch {
 	case len(add) == 0: // maybe not even for a pass

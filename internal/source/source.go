@@ -23,8 +23,9 @@ type Source interface {
 	Info() heat.SourceInfo
 	// Start begins to harvest into the sink. It is called once.
 	Start(sink Sink) error
-	// Watch adds and removes processes, by tgid. It returns those that cannot
-	// be watched for want of room.
+	// Watch removes and then adds processes, by tgid. It returns those that cannot
+	// be watched for want of room. A process that has moved to another memcg is in
+	// both: what the source knew of it is void.
 	Watch(add, remove []int) (refused []int, err error)
 	// Age runs one pass of one memcg. When it returns, the sink has had every
 	// record of the pass. The error is a *Failure where the kernel refused.
