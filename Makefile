@@ -3,14 +3,33 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run demo screenshots build test test-unit test-dashboards test-vm fuzz bench bench-vm lint generate check-generated deps clean
+.PHONY: help run demo screenshots build test test-rest test-all check test-unit test-dashboards test-vm test-vm-core test-vm-rest \
+	test-demo fuzz bench bench-vm kernels lint generate check-generated deps deps-test clean
 
 export MGLRU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mglru_exporter
 export PATH := $(MGLRU_CACHE)/tools/go/bin:$(MGLRU_CACHE)/tools/bin:$(PATH)
 
+# What can be given, as in make run LISTEN=:9934. The first two are for run.
+LISTEN ?= 127.0.0.1:9934
+CONFIG ?= config.example.yaml
 # For go test, e.g. TESTFLAGS=-v; and what test-vm is to run: KERNEL/PACKAGE/TEST.
 TESTFLAGS ?=
 RUN ?=
+# How long to fuzz each target, e.g. 1m or 20000x; empty is as scripts/fuzz has it.
+export FUZZTIME ?=
+# What deps is to install, see scripts/deps; empty is all.
+NEEDS ?=
+
+# PORT is short for LISTEN. Whatever else is given would have no effect, and whoever
+# gave it would not know.
+ifeq ($(origin PORT),command line)
+LISTEN := 127.0.0.1:$(PORT)
+endif
+GIVEN = LISTEN PORT CONFIG TESTFLAGS RUN FUZZTIME NEEDS VERSION MGLRU_% GO% CGO_% CC
+UNKNOWN := $(filter-out $(GIVEN),$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v)))
+ifneq ($(UNKNOWN),)
+$(error there is no variable $(firstword $(UNKNOWN)); make run has LISTEN=ADDRESS:PORT and CONFIG=FILE, other targets have TESTFLAGS, RUN, FUZZTIME and NEEDS)
+endif
 
 VERSION = $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 V = github.com/prometheus/common/version
@@ -20,58 +39,87 @@ LDFLAGS = -s -w -X $V.Version=$(VERSION) \
 	-X $V.BuildUser=$(or $(USER),$(shell id -un))@$(shell uname -n) \
 	-X $V.BuildDate=$(shell git log -1 --format=%cd --date=format:%Y%m%d-%H:%M:%S 2>/dev/null)
 
-SCRIPTS = scripts/deps scripts/check-deploy scripts/check-generated scripts/fuzz scripts/summary .ci/run \
-	test/vm/kernel/build test/vm/kernel/fetch test/vm/init.sh test/vm/cmd/vmdemo/demo.sh
+SCRIPTS = $(wildcard scripts/* .ci/run) test/vm/kernel/build test/vm/kernel/fetch test/vm/init.sh test/vm/cmd/vmdemo/demo.sh
+
+# The parts of test and what test-all has beyond them, in their order. Each is a
+# target of its own; all run, whatever becomes of those before.
+TEST_PARTS = deps-test check test-unit test-dashboards fuzz check-generated kernels test-vm-core
+REST_PARTS = deps lint test-vm-rest test-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-run: ## start the exporter on this machine, on 127.0.0.1:9934 (as root; needs Go only)
-	@command -v go >/dev/null || { echo 'make run: there is no go; make deps installs it with all else (as root; Debian 12)' >&2; exit 1; }
+run: ## start the exporter on this machine, on LISTEN=127.0.0.1:9934 with CONFIG=config.example.yaml (as root; fetches Go, no more)
+	@scripts/deps go
 	@$(MAKE) build
-	@[ "$$(id -u)" = 0 ] || echo "make run: to watch all processes be root: sudo $(CURDIR)/bin/mglru_exporter --config.file=$(CURDIR)/config.example.yaml" >&2
-	@exec bin/mglru_exporter --config.file=config.example.yaml --web.listen-address=127.0.0.1:9934
+	@[ "$$(id -u)" = 0 ] || echo "make run: to watch all processes be root: sudo $(CURDIR)/bin/mglru_exporter --config.file=$(abspath $(CONFIG)) --web.listen-address=$(LISTEN)" >&2
+	@exec bin/mglru_exporter --config.file='$(CONFIG)' --web.listen-address='$(LISTEN)'
 
-demo: deps build ## boot a guest with the exporter and a workload, on 127.0.0.1:9934, and Prometheus, on :9090
+demo: ## boot a guest with the exporter and a workload, on 127.0.0.1:9934, and Prometheus, on :9090
+	@scripts/deps go kernel guest prometheus memcached
+	@$(MAKE) build
 	@go build -o bin/vmdemo ./test/vm/cmd/vmdemo # go run fails where it is interrupted
 	@exec bin/vmdemo -exporter bin/mglru_exporter
 
-screenshots: deps build ## take the pictures in docs/img from the demo's memcached: five minutes
+screenshots: ## take the pictures in docs/img from the demo's memcached: five minutes
+	@scripts/deps go kernel guest page prometheus memcached
+	@$(MAKE) build
 	@go run ./test/vm/cmd/vmdemo -exporter bin/mglru_exporter -screenshots docs/img
 
 build: ## build bin/mglru_exporter, statically
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/mglru_exporter ./cmd/mglru_exporter
 
-test: deps lint check-generated test-unit test-dashboards fuzz test-vm ## everything: lint, generated files, unit tests, dashboards, fuzzing, guest tests
+test: ## what a change has to pass: 8 minutes on two idle cores, 20 where kernels are to be built
+	@scripts/parts $(TEST_PARTS)
 
-test-unit: ## unit tests with the race detector
-	@echo '== unit tests (those in the guest: make test-vm)'
+test-all: ## all tests: test, golangci-lint, every test on every kernel, the demo
+	@scripts/parts $(TEST_PARTS) $(REST_PARTS)
+
+test-rest: ## what test-all has beyond test
+	@scripts/parts $(REST_PARTS)
+
+check: ## gofmt, go vet, go mod tidy
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt -w $$files"; exit 1; }
+	@go vet -tags vm,guest ./...
+	@go mod tidy -diff
+
+test-unit: ## unit tests with the race detector, and the heatmap page in a browser
 	@go test -race $(TESTFLAGS) ./...
 
-test-dashboards: deps ## every query of dashboards, rules and alerts, with a real Prometheus
-	@echo '== dashboards'
+test-dashboards: ## every query of dashboards, rules and alerts, with a real Prometheus
+	@scripts/deps go prometheus
 	@cd dashboards/test && go mod tidy -diff && go vet ./... && go test -count 1 $(TESTFLAGS) ./...
 
-fuzz: ## fuzz each parser for FUZZTIME=3s, beginning with its seeds
-	@echo '== fuzzing'
+fuzz: ## fuzz each parser, beginning with its seeds; FUZZTIME=1m for longer
 	@scripts/fuzz
 
-test-vm: deps ## tests in a guest, on every kernel; RUN=patched/guest/TestWorkload for some
-	@echo '== guest tests'
+kernels: ## build or fetch the kernels of test-vm-core
+	@scripts/deps go kernel
+	@MGLRU_TESTS=core go test -tags vm -v -count 1 -timeout 0 -run '^TestKernels$$' ./test/vm
+
+test-vm: ## tests in a guest, on every kernel; RUN=patched/guest/TestWorkload for some
+	@scripts/deps go kernel guest
 	@go test -tags vm -v -count 1 -timeout 0 -run '^TestGuest$$$(if $(RUN),/$(RUN))' ./test/vm
-	@$(if $(RUN),,go test -tags vm -v -count 1 -timeout 0 -run 'TestDemo$$' ./test/vm/cmd/vmdemo)
+
+test-vm-core: ## the guest tests of test, see test/vm/suites.go
+	@MGLRU_TESTS=core $(MAKE) test-vm
+
+test-vm-rest: ## the guest tests that test leaves out
+	@MGLRU_TESTS=rest $(MAKE) test-vm
+
+test-demo: ## make demo, until all it shows is there
+	@scripts/deps go kernel guest prometheus memcached
+	@go test -tags vm -v -count 1 -timeout 0 -run 'TestDemo$$' ./test/vm/cmd/vmdemo
 
 bench: ## benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem ./...
 
-bench-vm: deps ## cost of watching, in a guest that counts instructions, on the plain, the patched and Debian's kernel
+bench-vm: ## cost of watching, in a guest that counts instructions, on the plain, the patched and Debian's kernel
+	@scripts/deps go kernel guest
 	@go test -tags vm -v -count 1 -timeout 0 -run '^TestBench$$$(if $(RUN),/$(RUN))' ./test/vm
 
-lint: ## gofmt, go vet, go mod tidy, golangci-lint, shellcheck, deploy/
-	@echo '== lint'
-	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt -w $$files"; exit 1; }
-	@go vet -tags vm,guest ./...
-	@go mod tidy -diff
+lint: ## golangci-lint, shellcheck, deploy/
+	@scripts/deps go lint
 	@golangci-lint run ./...
 	@shellcheck $(SCRIPTS)
 	@scripts/check-deploy
@@ -80,11 +128,13 @@ generate: ## make the BPF objects and all other generated files anew
 	@go generate ./...
 
 check-generated: ## fail if generate changes anything
-	@echo '== generated files'
 	@scripts/check-generated
 
-deps: ## install what is missing (as root; Debian 12)
-	@scripts/deps
+deps: ## install what is missing, all of it or NEEDS='go cgo' (as root; Debian 12)
+	@scripts/deps $(NEEDS)
+
+deps-test: ## install what test needs
+	@scripts/deps go cgo bpf kernel guest page prometheus
 
 clean: ## remove what was built; caches stay, in $MGLRU_CACHE or ~/.cache/mglru_exporter
 	@rm -rf bin

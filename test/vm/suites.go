@@ -2,7 +2,9 @@ package vm
 
 import (
 	"cmp"
+	"fmt"
 	"path"
+	"slices"
 	"time"
 )
 
@@ -17,9 +19,9 @@ type Suite struct {
 	Timeout time.Duration
 	// As is its name if not that of the package.
 	As string
-	// Env is added to the environment of the tests, and Skip are the tests that
-	// are left out.
-	Env, Skip []string
+	// Env is added to the environment of the tests, Skip are the tests that are
+	// left out, and Only, unless empty, those that run.
+	Env, Skip, Only []string
 }
 
 // hooksSuite and stockSuite are the same tests of a source each. A package's
@@ -40,16 +42,51 @@ var (
 	}
 )
 
-// SuitesOf is the one table of what runs on which kernel, in this order.
-func SuitesOf(kernel string) []Suite {
+// SuitesOf returns the suites that run on a kernel, in their order. The part of
+// their tests is core, those of Core, rest, those that are not in it, or all.
+func SuitesOf(kernel, part string) ([]Suite, error) {
+	suites := []Suite{hooksSuite, stockSuite}
 	if IsDebian(kernel) {
-		return []Suite{stockSuite} // without our patches there are no hooks
+		suites = []Suite{stockSuite} // without our patches there are no hooks
 	}
-	return []Suite{hooksSuite, stockSuite}
+	switch part {
+	case "all":
+		return suites, nil
+	case "core":
+		suites = slices.DeleteFunc(suites, func(s Suite) bool { return len(Core[kernel][s.Name()]) == 0 })
+		for i, s := range suites {
+			suites[i].Only = Core[kernel][s.Name()]
+		}
+		return suites, nil
+	case "rest":
+		for i, s := range suites {
+			suites[i].Skip = slices.Concat(s.Skip, Core[kernel][s.Name()])
+		}
+		return suites, nil
+	}
+	return nil, fmt.Errorf("MGLRU_TESTS=%s: want core, rest or all", part)
 }
 
 // AllSuites are all that run on any kernel.
 func AllSuites() []Suite { return []Suite{hooksSuite, stockSuite} }
+
+// Core has what make test runs, by kernel and suite; make test-vm-rest runs what is
+// not in it, and make test-vm all. It is what a change breaks first: pages by the
+// ledger, lifetimes, capabilities, the command as a whole. What takes minutes, such
+// as a long row of restarts, is left out.
+var Core = map[string]map[string][]string{
+	"patched": {"guest": {
+		"TestExact", "TestForkedChildIsUnobservedFirst", "TestExecStartsAnew", "TestLostRecordsAreUnobserved",
+		"TestReclaimNeverMakesTouchedPagesCold", "TestPagesOfAnotherMemcgAreUnobserved", "TestHooksAndStockAgree",
+		"TestCapabilities", "TestPreflight", "TestServe", "TestRefusals", "TestRecordAndReplay",
+		"TestWorkloadLedger",
+	}},
+	"debian-6.12": {"stock": {
+		"TestExact", "TestForkedChildIsUnobservedFirst", "TestExecStartsAnew", "TestReclaimNeverMakesTouchedPagesCold",
+		"TestPagesOfAnotherMemcgAreUnobserved", "TestMappingsThatWalksLeaveOut", "TestClearRefsMakesNothingCold",
+		"TestCapabilities", "TestPreflight", "TestNonleafBitIsRefused",
+	}},
+}
 
 // BenchSuite is what make bench-vm runs.
 var BenchSuite = Suite{Package: "test/vm/bench", Tags: "guest", Timeout: 30 * time.Minute}

@@ -3,11 +3,14 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"flag"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +22,24 @@ func kernels() []string {
 	if list := os.Getenv("MGLRU_KERNELS"); list != "" {
 		return strings.Split(list, ",")
 	}
+	if part() == "core" {
+		return slices.Sorted(maps.Keys(Core))
+	}
 	return []string{"patched", "debug", "debian-6.1", "debian-6.12", "debian-7"}
+}
+
+// part is which of the tests TestGuest runs: core or rest, see Core, or all.
+func part() string { return cmp.Or(os.Getenv("MGLRU_TESTS"), "all") }
+
+// TestKernels builds or fetches the kernels that TestGuest boots.
+func TestKernels(t *testing.T) {
+	for _, name := range kernels() {
+		t.Run(path.Base(name), func(t *testing.T) {
+			if _, err := FindKernel(t.Context(), name, os.Stderr); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // TestGuest runs the suites of each kernel in a guest, as subtests
@@ -39,7 +59,11 @@ func TestGuest(t *testing.T) {
 				image = testImage(t.Context(), t, AllSuites(), dir)
 			}
 			guest := &Guest{Kernel: kernel, Image: image.Clone(), Timeout: 3 * time.Minute}
-			runSuites(t, guest, SuitesOf(name), path.Base(name), &exact)
+			suites, err := SuitesOf(name, part())
+			if err != nil {
+				t.Fatal(err)
+			}
+			runSuites(t, guest, suites, path.Base(name), &exact)
 		})
 	}
 	if table := exact.String(); table != "" {
@@ -114,6 +138,8 @@ func runSuites(t *testing.T, guest *Guest, suites []Suite, kernel string, exact 
 		}
 		if inner != "" {
 			args = append(args, "-test.run="+inner)
+		} else if len(s.Only) > 0 {
+			args = append(args, "-test.run=^("+strings.Join(s.Only, "|")+")$")
 		}
 		guest.Jobs = append(guest.Jobs, Job{Name: s.Name(), Dir: "/" + path.Join("src", s.Package), Args: args})
 		replays[s.Name()] = newReplay()
