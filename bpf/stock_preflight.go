@@ -3,7 +3,6 @@ package bpf
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -14,7 +13,8 @@ import (
 	"mglru_exporter/internal/preflight"
 )
 
-// PreflightStock tells what Stock needs of the kernel and whether it is there.
+// PreflightStock returns what Stock needs of the kernel and whether it is there. The
+// kernel's files and BTF decide: distributions have MGLRU in kernels of any number.
 // It attaches nothing.
 func PreflightStock() []preflight.Requirement {
 	arch := preflight.Requirement{Name: "x86-64", Met: runtime.GOARCH == "amd64", Detail: runtime.GOARCH}
@@ -32,20 +32,7 @@ func PreflightStock() []preflight.Requirement {
 	if kernel == nil {
 		return reqs
 	}
-	var names []string
-	for _, name := range stockFuncs {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		r := preflight.Requirement{Name: "kernel function " + name, Met: hasFunc(kernel, name), Detail: "in the kernel's BTF"}
-		if !r.Met {
-			r.Detail = "not in the kernel's BTF"
-			r.Repair = "boot Linux 6.1 or later, built with CONFIG_LRU_GEN=y and CONFIG_TRANSPARENT_HUGEPAGE=y"
-		}
-		reqs = append(reqs, r)
-	}
-	return reqs
+	return append(reqs, stockRequirements(kernel)...)
 }
 
 func stockEnabledRequirement() preflight.Requirement {
@@ -79,21 +66,14 @@ func StockEnabled() error {
 	return nil
 }
 
-// nonleafHides tells whether a forced walk passes over page-table pages whose
-// own accessed bit is clear, though another walk may have cleared it and left
-// those of their pages: before 6.12, but not with our patches.
+// nonleafHides reports whether a forced walk may pass over a page-table page because
+// its own accessed bit is clear. Another walk may have cleared that bit and left those
+// of the pages below.
 var nonleafHides = sync.OnceValue(func() bool {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return true
 	}
-	var major, minor int
-	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); n != 2 {
-		return true
-	}
-	if major > 6 || major == 6 && minor >= 12 {
-		return false
-	}
 	kernel, err := btf.LoadKernelSpec()
-	return err != nil || !hasFunc(kernel, "bpf_run_aging")
+	return err != nil || !forcedWalksIgnoreNonleaf(kernel, unix.ByteSliceToString(u.Release[:]))
 })
