@@ -62,7 +62,7 @@ func (r *repairable) waiting(t *testing.T) {
 		if d != retryEvery {
 			t.Errorf("waits for %s, want %s", d, retryEvery)
 		}
-	case <-t.Context().Done():
+	case <-time.After(time.Minute):
 		t.Fatal("the exporter does not wait")
 	}
 }
@@ -100,7 +100,7 @@ func wantFake(t *testing.T, url string, m *fakeMonitor) {
 	t.Helper()
 	select {
 	case <-m.runs:
-	case <-t.Context().Done():
+	case <-time.After(time.Minute):
 		t.Fatal("the monitor does not run")
 	}
 	if got := samples(t, url, "mglru_source_info{"); len(got) != 1 || got[0] != `mglru_source_info{granularity="page",source="fake"} 1` {
@@ -184,7 +184,7 @@ func TestReloadWhileNoSourceIsUsable(t *testing.T) {
 	r := newRepairable()
 	r.err = errors.New("no BTF")
 	file := write(t, "config.yaml", "source: hooks\n"+goodConfig)
-	url, stop := start(t, r.system(), "--config.file="+file)
+	url, stop := start(t, r.system(), "--web.enable-lifecycle", "--config.file="+file)
 	r.waiting(t)
 
 	rewrite(t, file, "source: nonsense\n"+goodConfig)
