@@ -95,6 +95,10 @@ func TestGoodFiles(t *testing.T) {
 	minimal := base()
 	minimal.Memcgs = []config.Memcg{{Path: "/**", Interval: 30 * time.Second, IdleAges: ages, Processes: procs}}
 
+	directive := base()
+	directive.Aging.Interval = 10 * time.Second
+	directive.Memcgs = []config.Memcg{{Path: "/**", Interval: 10 * time.Second, IdleAges: ages[:5], Processes: procs}}
+
 	anchors := base()
 	anchors.Aging.Interval = time.Minute
 	few := config.Processes{Top: 3, MinResident: 16 << 20}
@@ -113,6 +117,7 @@ func TestGoodFiles(t *testing.T) {
 	want := map[string]*config.Config{
 		"replay.good.yml":         replay,
 		"minimal.good.yml":        minimal,
+		"directive.good.yml":      directive,
 		"anchors.good.yml":        anchors,
 		"empty-sections.good.yml": sections,
 		"full.good.yml": {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -128,13 +129,31 @@ func (d *decoder) sequence(n *yaml.Node, key, want string) ([]*yaml.Node, bool) 
 	return items, true
 }
 
-// scalar tells whether n is a scalar that has one of the tags.
+// scalar tells whether n is a scalar that has one of the tags. A number with
+// leading zeros is none: YAML 1.1 takes it for octal, YAML 1.2 and people do not.
 func (d *decoder) scalar(n *yaml.Node, key, want string, tags ...string) bool {
+	if plain, ok := withoutZeros(n); ok && slices.Contains(tags, "!!int") {
+		d.errorf(n.Line, key, "%s begins with a zero, which may mean octal, write %s", n.Value, plain)
+		return false
+	}
 	if n.Kind != yaml.ScalarNode || !slices.Contains(tags, n.ShortTag()) {
 		d.wrongType(n, key, want)
 		return false
 	}
 	return true
+}
+
+// withoutZeros returns a whole number that has leading zeros without them, false
+// for any other node.
+func withoutZeros(n *yaml.Node) (string, bool) {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" && n.ShortTag() != "!!float" {
+		return "", false
+	}
+	number := strings.TrimLeft(n.Value, "+-")
+	if len(number) < 2 || number[0] != '0' || strings.Trim(number, "0123456789_") != "" {
+		return "", false
+	}
+	return n.Value[:len(n.Value)-len(number)] + cmp.Or(strings.TrimLeft(number, "0_"), "0"), true
 }
 
 func (d *decoder) wrongType(n *yaml.Node, key, want string) {
