@@ -110,6 +110,13 @@ func TestGoodFiles(t *testing.T) {
 	sections := base()
 	sections.Memcgs = []config.Memcg{{Path: "/web.slice", Interval: 30 * time.Second, IdleAges: ages, Processes: procs}}
 
+	comm := base()
+	for i, re := range []string{"prometheus-node.*", "(java|mysql)?.*exporter.*", "(?i)KKKKKKKKKKKKKKK", "(long-enough-and-more)*x"} {
+		p := procs
+		p.Comm = regexp.MustCompile("^(?s:" + re + ")$")
+		comm.Memcgs = append(comm.Memcgs, config.Memcg{Path: "/" + string(rune('a'+i)), Interval: 30 * time.Second, IdleAges: ages, Processes: p})
+	}
+
 	replay := base()
 	replay.Source, replay.Replay = "replay", config.Replay{File: "/var/lib/mglru_exporter/night.mglru", Speed: 12.5}
 	replay.Memcgs = minimal.Memcgs
@@ -118,6 +125,7 @@ func TestGoodFiles(t *testing.T) {
 		"replay.good.yml":         replay,
 		"minimal.good.yml":        minimal,
 		"directive.good.yml":      directive,
+		"comm.good.yml":           comm,
 		"anchors.good.yml":        anchors,
 		"empty-sections.good.yml": sections,
 		"full.good.yml": {

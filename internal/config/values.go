@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"time"
@@ -148,6 +149,14 @@ func (d *decoder) comm(dst **regexp.Regexp) decodeFunc {
 			d.errorf(n.Line, key, "matches no process, write .* for all or leave the key out")
 			return
 		}
+		if part, least := tooLong(s); part != "" {
+			if least == math.MaxInt {
+				d.errorf(n.Line, key, "%s matches no text, write .* for all or leave the key out", printable(part))
+				return
+			}
+			d.errorf(n.Line, key, "no process's name can match %s: that takes %d bytes or more, and names have at most %d, %s", printable(part), least, maxComm, commRepair(part))
+			return
+		}
 		if s == ".*" {
 			re = nil
 		}
@@ -167,30 +176,15 @@ func (d *decoder) path(dst *string) decodeFunc {
 		if !ok {
 			return
 		}
+		if wrong := pathMistake(s); wrong != "" {
+			d.errorf(n.Line, key, "%s", wrong)
+			return
+		}
 		p, err := memcg.CompilePattern(s)
-		switch esc := systemdEscape(s); {
-		case !strings.HasPrefix(s, "/"):
-			d.errorf(n.Line, key, "%q is not a path from the cgroup root, write %s", s, printable("/"+s))
-		case err != nil:
+		if err != nil {
 			d.errorf(n.Line, key, "%v", err)
-		case esc != "":
-			d.errorf(n.Line, key, `%s stands for the character x alone, write \%s to match systemd's %s`, esc, esc, esc)
-		default:
-			*dst = p.String()
+			return
 		}
+		*dst = p.String()
 	}
-}
-
-// systemdEscape returns the first \xNN in a pattern whose backslash is not
-// escaped: systemd names units like that, a pattern needs another backslash.
-func systemdEscape(s string) string {
-	for i := 0; i+1 < len(s); i++ {
-		if s[i] != '\\' {
-			continue
-		}
-		if i++; s[i] == 'x' {
-			return s[i-1 : min(i+3, len(s))]
-		}
-	}
-	return ""
 }
