@@ -62,25 +62,68 @@ func processTime() time.Duration {
 func TestBudget(t *testing.T) {
 	now := time.Unix(1000, 0)
 	b := newBudget(0.1) // 6 s of CPU a minute
-	if w := b.wait(now, time.Second); w != 0 {
+	if w := b.turn(now, time.Second); w != 0 {
 		t.Errorf("a full budget makes wait %v", w)
 	}
 	b.spend(now, 6*time.Second)
-	if w := b.wait(now, time.Second); w != 10*time.Second {
+	if w := b.turn(now, time.Second); w != 10*time.Second {
 		t.Errorf("an empty budget makes 1 s of CPU wait %v, want 10 s", w)
 	}
-	if w := b.wait(now.Add(10*time.Second), time.Second); w != 0 {
+	if w := b.turn(now.Add(10*time.Second), time.Second); w != 0 {
 		t.Errorf("after 10 s it waits %v more", w)
 	}
-	if w := b.wait(now.Add(time.Hour), time.Minute); w != 0 {
+	if w := b.turn(now.Add(time.Hour), time.Minute); w != 0 {
 		t.Errorf("what costs more than a full budget waits %v for ever", w)
 	}
 	b.spend(now.Add(time.Hour), time.Minute)
-	if w := b.wait(now.Add(time.Hour), 0); w != 540*time.Second {
+	if w := b.turn(now.Add(time.Hour), 0); w != 540*time.Second {
 		t.Errorf("54 s of debt wait %v, want 540 s", w)
 	}
 	b.spend(now, -time.Second) // clocks go back; time is not earned by it
-	if w := b.wait(now.Add(time.Hour), 0); w < 540*time.Second {
+	if w := b.turn(now.Add(time.Hour), 0); w < 540*time.Second {
 		t.Errorf("a step back of the clock earned budget: %v", w)
+	}
+}
+
+// TestACostlyGroupWaitsForItself: while one saves up, and while it pays back, half
+// of the share stays for the others.
+func TestACostlyGroupWaitsForItself(t *testing.T) {
+	now := time.Unix(1000, 0)
+	b := newBudget(0.1)
+	b.turn(now, 0)
+	b.spend(now, 6*time.Second) // nothing is saved up
+	if w := b.turn(now, 4*time.Second); w != 40*time.Second {
+		t.Errorf("4 s of CPU wait %v, want 40 s", w)
+	}
+	now = now.Add(10 * time.Second)
+	b.turn(now, 4*time.Second)
+	if !b.affords(500*time.Millisecond) || b.affords(501*time.Millisecond) {
+		t.Errorf("10 s later %v are for the others, want 500 ms", b.saved)
+	}
+	b.spend(now, 500*time.Millisecond)
+	if w := b.turn(now, 4*time.Second); w != 35*time.Second {
+		t.Errorf("after another one's pass 4 s of CPU wait %v, want 35 s", w)
+	}
+	now = now.Add(35 * time.Second)
+	if w := b.turn(now, 4*time.Second); w != 0 {
+		t.Errorf("35 s later 4 s of CPU wait %v more", w)
+	}
+	b.spend(now, 64*time.Second) // 60 s of debt
+	if w := b.turn(now, time.Millisecond); w > 605*time.Second || w < 600*time.Second {
+		t.Errorf("with 60 s of debt, what needs more than there is waits %v", w)
+	}
+	now = now.Add(11 * time.Second)
+	if w := b.turn(now, 10*time.Millisecond); w != 0 {
+		t.Errorf("11 s later, a cheap pass waits %v, want 0: half of the share is for the others", w)
+	}
+	if w := b.turn(now, 4*time.Second); w < 600*time.Second {
+		t.Errorf("11 s later the costly one waits %v, want until its debt is paid", w)
+	}
+	end := now.Add(20 * time.Minute)
+	if w := b.turn(end, 4*time.Second); w != 0 {
+		t.Errorf("20 minutes later it waits %v", w)
+	}
+	if b.saved+b.reserve > 6*time.Second {
+		t.Errorf("%v are saved up, want 6 s at most", b.saved+b.reserve)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mglru_exporter/internal/config"
@@ -28,10 +29,15 @@ type group struct {
 	// listing is the number of the listing that its processes are from, guarded by
 	// Sampler.mu.
 	listing uint64
-	// due, running and cost are the scheduler's, guarded by Sampler.mu.
-	due     time.Time
-	running bool
-	cost    time.Duration
+	// due and cost are the scheduler's, guarded by Sampler.mu. Place is 1 + the
+	// index in its queue, 0 while a pass runs.
+	due   time.Time
+	cost  time.Duration
+	place int
+	// parts is the CPU time of the pass so far that a part was named for.
+	parts time.Duration
+	// counted is what Sampler.regions has of the group.
+	counted atomic.Int64
 
 	// passes is how many passes of the window have run; primed tells that
 	// there was a first pass, which wipes the slate and ends a window at once.
@@ -155,17 +161,19 @@ func (g *group) idle() bool {
 	return n == 0
 }
 
-// empty makes the last window one without a process, where it still shows some,
-// and tells whether it did: their window may never end, for want of passes.
-func (g *group) empty(now func() time.Time) bool {
+// empty makes the last window one without a process, where it still shows some:
+// their window may never end, because no pass follows.
+func (g *group) empty(now func() time.Time) {
 	g.residency = nil
+	g.mu.Lock()
+	shows := len(g.last.Series) > 0
+	g.mu.Unlock()
+	if !shows {
+		return
+	}
 	g.lock()
 	defer g.mu.Unlock()
-	if len(g.last.Series) == 0 {
-		return false
-	}
 	g.last.WindowEnd, g.last.Series, g.last.UntrackedRegions = now(), nil, 0
-	return true
 }
 
 // snapshot returns the last window with the counters of now.

@@ -33,7 +33,7 @@ func (s *Sampler) runMappings(ctx context.Context, g *group, src source.MappingS
 		return ctx.Err()
 	}
 	start := threadTime()
-	defer func() { s.cpu.add("window", threadTime()-start) }()
+	defer func() { s.part(g, "window", threadTime()-start) }()
 	g.lock()
 	defer g.mu.Unlock()
 	if err := g.tracker.SetParams(g.params(0)); err != nil {
@@ -52,7 +52,7 @@ func (s *Sampler) runMappings(ctx context.Context, g *group, src source.MappingS
 // observe ends the window of each process and begins its next one.
 func (s *Sampler) observe(ctx context.Context, g *group, src source.MappingSource, procs []heat.Process) map[int]*heat.MappingWindow {
 	start := threadTime()
-	defer func() { s.cpu.add("age", threadTime()-start) }()
+	defer func() { s.part(g, "age", threadTime()-start) }()
 	windows := make(map[int]*heat.MappingWindow, len(procs))
 	for _, p := range procs {
 		if ctx.Err() != nil {

@@ -3,8 +3,6 @@ package sampler
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"mglru_exporter/internal/heat"
@@ -32,53 +30,33 @@ const (
 	internalError = "internal"
 )
 
-// next returns a group whose pass may begin now, or how long to wait. Passes
-// wait for the budget; the one that has waited longest goes first.
-func (s *Sampler) next(now time.Time) (*group, time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var first *group
-	for _, g := range s.groups {
-		if !g.running && (first == nil || g.due.Before(first.due) || g.due.Equal(first.due) && g.path < first.path) {
-			first = g
-		}
-	}
-	if first == nil {
-		return nil, time.Second
-	}
-	if wait := first.due.Sub(now); wait > 0 {
-		return nil, min(wait, discoverEvery)
-	}
-	if wait := s.budget.wait(now, first.cost); wait > 0 {
-		return nil, min(wait, discoverEvery)
-	}
-	first.running = true
-	return first, 0
-}
-
-// pass runs one pass of a group and puts it back into the schedule.
+// pass runs one pass of a group and puts it back into the schedule. What it found
+// shows with the next flush.
 func (s *Sampler) pass(ctx context.Context, g *group) {
 	begin, first := time.Now(), !g.primed
 	cost, err := s.passOf(ctx, g)
 	now := time.Now()
 	s.budget.spend(now, cost)
 	interval := s.nextAfter(g, first)
-	s.mu.Lock()
 	g.lock()
 	if delay := begin.Sub(g.due); delay > 0 {
 		g.stats.Delay += delay.Seconds()
 	}
 	g.mu.Unlock()
+	s.mu.Lock()
 	g.due = g.due.Add(interval)
 	if g.due.Before(now) { // do not run passes in a row to catch up
 		g.due = now.Add(interval)
 	}
 	g.cost = cost
-	g.running = false
+	if s.groups[g.path] == g {
+		s.queue.put(g)
+	}
 	s.mu.Unlock()
 	if err != nil && ctx.Err() == nil {
 		s.deps.Log.Debug("Pass failed", "memcg", g.path, "err", err)
 	}
+	s.ended.add(g.path, err)
 }
 
 // ErrUnknownMemcg is returned by Pass for a path that Discover has not found, or
@@ -94,22 +72,23 @@ func (s *Sampler) Pass(ctx context.Context, path string) (used time.Duration, er
 	if g == nil {
 		return 0, ErrUnknownMemcg
 	}
-	return s.passOf(ctx, g)
+	used, err = s.passOf(ctx, g)
+	s.ended.add(path, err)
+	s.flush()
+	return used, err
 }
 
 func (s *Sampler) passOf(ctx context.Context, g *group) (used time.Duration, err error) {
 	if !g.adopt(s.plan.Load()) {
 		return 0, ErrUnknownMemcg
 	}
-	if s.deps.Ended != nil {
-		defer func() { s.deps.Ended(g.path, err) }()
-	}
 	begin := s.deps.Now()
+	g.parts = 0
 	used = cpuTime(func() { err = s.runPass(ctx, g, begin) })
+	s.countRegions(g)
+	s.cpu.add("processes", used-g.parts)
 	if errors.Is(err, errIdle) {
-		if g.empty(s.deps.Now) {
-			s.publish()
-		}
+		g.empty(s.deps.Now)
 		return used, nil
 	}
 	g.lock()
@@ -122,8 +101,13 @@ func (s *Sampler) passOf(ctx context.Context, g *group) (used time.Duration, err
 	if errors.Is(err, memcg.ErrGone) {
 		s.remove(g)
 	}
-	s.publish()
 	return used, err
+}
+
+// part adds to the CPU time of a part of a pass.
+func (s *Sampler) part(g *group, part string, d time.Duration) {
+	g.parts += max(d, 0)
+	s.cpu.add(part, d)
 }
 
 // errIdle is a pass with nothing to do: the memcg has no process.
@@ -168,13 +152,13 @@ func (s *Sampler) runPass(ctx context.Context, g *group, begin time.Time) error 
 		Path: g.path, Inode: g.inode, CanSwap: g.cfg.Aging.CanSwap, OnlyWatched: g.restricts(),
 		Processes: procs, Residency: residency,
 	})
-	s.cpu.add("age", out.CPU)
+	s.part(g, "age", out.CPU)
 	s.verify(g, procs)
 	g.blind = s.otherWalkers()
 	blind = blind || g.blind
 
 	start := threadTime()
-	defer func() { s.cpu.add("window", threadTime()-start) }()
+	defer func() { s.part(g, "window", threadTime()-start) }()
 	limit := s.regionsLeft(g)
 	s.lose(out, ageErr)
 	g.lock()
@@ -268,7 +252,7 @@ func (s *Sampler) publishWindow(g *group, now time.Time, series []heat.Series, e
 // the pass that ends a window; see heat.Tracker.
 func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Process) map[int]*heat.Residency {
 	start := threadTime()
-	defer func() { s.cpu.add("residency", threadTime()-start) }()
+	defer func() { s.part(g, "residency", threadTime()-start) }()
 	all := make(map[int]*heat.Residency, len(procs))
 	for _, p := range procs {
 		res := g.residency[p.TGID]
@@ -292,20 +276,23 @@ func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Proc
 	return all
 }
 
-// regionsLeft is how many regions a group may watch within max_tracked_bytes,
-// given what the others do.
+// regionsLeft is how many regions a group may watch within max_tracked_bytes, given
+// how many the others watched as their last windows ended.
 func (s *Sampler) regionsLeft(g *group) int {
-	limit := int(g.cfg.Limits.MaxTrackedBytes / heat.RegionSize)
+	limit := int64(g.cfg.Limits.MaxTrackedBytes / heat.RegionSize)
+	return int(max(limit-s.regions.Load()+g.counted.Load(), 1))
+}
+
+// countRegions brings the number of regions that all groups watch up to date with
+// what one of them watches.
+func (s *Sampler) countRegions(g *group) {
 	s.mu.RLock()
-	others := slices.Collect(maps.Values(s.groups))
-	s.mu.RUnlock()
-	for _, o := range others {
-		if o != g {
-			o.mu.Lock()
-			_, n := o.tracker.Size()
-			o.mu.Unlock()
-			limit -= n
-		}
+	defer s.mu.RUnlock()
+	if s.groups[g.path] != g {
+		return // remove has taken away what was counted
 	}
-	return max(limit, 1)
+	g.mu.Lock()
+	_, n := g.tracker.Size()
+	g.mu.Unlock()
+	s.regions.Add(int64(n) - g.counted.Swap(int64(n)))
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"mglru_exporter/internal/heat"
 )
@@ -22,12 +23,61 @@ func (c *changes) add(g *group) {
 	c.groups = append(c.groups, g)
 }
 
+func (c *changes) any() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.groups) > 0
+}
+
 func (c *changes) take() []*group {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	groups := c.groups
 	c.groups = nil
 	return groups
+}
+
+// An endings has the passes that have ended since the last snapshot.
+type endings struct {
+	mu     sync.Mutex
+	passes []ending
+}
+
+// An ending is what Deps.Ended is to be told.
+type ending struct {
+	memcg string
+	err   error
+}
+
+func (e *endings) add(memcg string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.passes = append(e.passes, ending{memcg, err})
+}
+
+func (e *endings) take() []ending {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	passes := e.passes
+	e.passes = nil
+	return passes
+}
+
+// flush publishes what has changed, and then tells of the passes that have ended.
+func (s *Sampler) flush() {
+	passes := s.ended.take()
+	used := cpuTime(func() {
+		if s.changes.any() { // memcgs without a process have passes that change nothing
+			s.publish()
+		}
+		if s.deps.Ended != nil {
+			for _, p := range passes {
+				s.deps.Ended(p.memcg, p.err)
+			}
+		}
+	})
+	s.cpu.add("publish", used)
+	s.budget.spend(time.Now(), used)
 }
 
 // publish makes a new snapshot. It looks only at the groups that have changed since

@@ -213,12 +213,12 @@ func TestReloadOfTheBudget(t *testing.T) {
 	b := newBudget(0.1)
 	b.spend(now, 12*time.Second) // 6 s of debt
 	b.setShare(now, 0.5)
-	if w := b.wait(now, 0); w != 12*time.Second {
+	if w := b.turn(now, 0); w != 12*time.Second {
 		t.Errorf("6 s of debt wait %v, want 12 s at the new share", w)
 	}
 	b.setShare(now.Add(time.Hour), 0.01)
 	b.spend(now.Add(time.Hour), time.Second)
-	if w := b.wait(now.Add(time.Hour), 0); w != 40*time.Second {
+	if w := b.turn(now.Add(time.Hour), 0); w != 40*time.Second {
 		t.Errorf("1 s of CPU makes wait %v, want 40 s: no more than a minute of the new share stays saved up", w)
 	}
 }

@@ -53,6 +53,11 @@ type Sampler struct {
 	// reloaded has room for one word that the plan is another one.
 	reloaded chan struct{}
 	budget   budget
+	garbage  garbage
+	// ended are the passes that Deps.Ended is yet to be told of.
+	ended endings
+	// regions is how many regions all groups watched as their last windows ended.
+	regions  atomic.Int64
 	cpu      cpuParts
 	snapshot atomic.Pointer[heat.Snapshot]
 	// changes are the groups that the snapshot no longer shows as they are.
@@ -77,6 +82,7 @@ type Sampler struct {
 	mu      sync.RWMutex // guards owner, groups and their being published
 	owner   map[int]*group
 	groups  map[string]*group
+	queue   queue
 	missing map[string]uint64
 	removed uint64
 	// memcgSet is Snapshot.MemcgSet of groups and missing.
@@ -129,8 +135,15 @@ func (s *Sampler) Ready() error {
 	return errors.New("no pass has ended yet")
 }
 
-// discoverEvery is how often the cgroup tree is looked through.
-const discoverEvery = 10 * time.Second
+const (
+	// discoverEvery is how often the cgroup tree is looked through, at most.
+	discoverEvery = 10 * time.Second
+	// discoverShare is the share of the CPU budget that looking through the tree may
+	// use. A tree so large that it needs more is looked through less often.
+	discoverShare = 0.25
+	// publishEvery is how often passes make a new snapshot, at most.
+	publishEvery = 250 * time.Millisecond
+)
 
 // Start starts the source, once. A source that does not start is closed.
 func (s *Sampler) Start() error {
@@ -163,13 +176,20 @@ func (s *Sampler) RunStarted(ctx context.Context) error {
 	defer running.Wait()
 	active := 0
 	ended := make(chan struct{}, config.MaxConcurrency) // has room for all: no pass waits to tell
-	var discovered time.Time
+	var discover, published time.Time                   // when to look through the tree; the last flush
+	unpublished := false
+	defer s.flush()
 	for {
 		now, p := time.Now(), s.plan.Load()
-		if every := min(discoverEvery, p.shortestInterval()); now.Sub(discovered) >= every {
+		if !now.Before(discover) {
 			s.lookAtGenerations(now)
-			s.discover(now)
-			discovered = now
+			rest := s.discover(now)
+			discover = now.Add(max(min(discoverEvery, p.shortestInterval()), rest))
+		}
+		if unpublished && now.Sub(published) >= publishEvery {
+			s.chargeGarbage(now)
+			s.flush()
+			unpublished, published = false, now
 		}
 		wait := discoverEvery
 		if active < max(1, p.cfg.Aging.Concurrency) {
@@ -183,6 +203,10 @@ func (s *Sampler) RunStarted(ctx context.Context) error {
 				continue
 			}
 		}
+		wait = min(wait, discover.Sub(now))
+		if unpublished {
+			wait = min(wait, published.Add(publishEvery).Sub(now))
+		}
 		timer := time.NewTimer(max(wait, time.Millisecond))
 		select {
 		case <-ctx.Done():
@@ -190,8 +214,9 @@ func (s *Sampler) RunStarted(ctx context.Context) error {
 			return nil
 		case <-ended:
 			active--
+			unpublished = true
 		case <-s.reloaded:
-			discovered = time.Time{}
+			discover = time.Time{}
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -199,12 +224,17 @@ func (s *Sampler) RunStarted(ctx context.Context) error {
 }
 
 // discover is Discover for the schedule, which comes again and again: it logs an
-// error when it is another one than the last time, and when it is over.
-func (s *Sampler) discover(now time.Time) {
+// error when it is another one than the last time, and when it is over. It returns
+// for how long not to come again, which depends on what it used.
+func (s *Sampler) discover(now time.Time) (rest time.Duration) {
 	text := ""
-	if err := s.Discover(now); err != nil {
-		text = err.Error()
-	}
+	used := cpuTime(func() {
+		if err := s.Discover(now); err != nil {
+			text = err.Error()
+		}
+	})
+	s.cpu.add("discover", used)
+	s.budget.spend(now, used)
 	switch {
 	case text == s.unlisted:
 	case text == "":
@@ -213,6 +243,14 @@ func (s *Sampler) discover(now time.Time) {
 		s.deps.Log.Warn("Listing cgroups", "err", text)
 	}
 	s.unlisted = text
+	return time.Duration(float64(used) / (discoverShare * s.plan.Load().cfg.Aging.CPUBudget))
+}
+
+// chargeGarbage charges the budget for Go's garbage collector.
+func (s *Sampler) chargeGarbage(now time.Time) {
+	used := s.garbage.since()
+	s.cpu.add("garbage", used)
+	s.budget.spend(now, used)
 }
 
 // Discover brings the groups in line with the cgroups that there are, and that
@@ -279,6 +317,9 @@ func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, cfg *config.Config,
 	if g := s.groups[c.Path]; g != nil {
 		if soon := now.Add(entry.Interval); soon.Before(g.due) {
 			g.due = soon
+			if g.place > 0 {
+				s.queue.put(g)
+			}
 		}
 		return nil
 	}
@@ -291,6 +332,7 @@ func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, cfg *config.Config,
 	g.lock() // for the first time: the next snapshot shows the group
 	g.mu.Unlock()
 	s.groups[c.Path] = g
+	s.queue.put(g)
 	s.memcgSet++
 	return nil
 }
@@ -303,6 +345,8 @@ func (s *Sampler) remove(g *group) {
 	var tgids []int
 	if s.groups[g.path] == g {
 		delete(s.groups, g.path)
+		s.queue.remove(g)
+		s.regions.Add(-g.counted.Swap(0))
 		s.memcgSet++
 		if s.plan.Load().entry(g.path) != nil {
 			s.removed++

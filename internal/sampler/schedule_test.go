@@ -190,3 +190,28 @@ func TestOneSlotServesAllMemcgs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestACostlyMemcgDelaysNoOther: of two that are due, the one that the budget cannot
+// afford lets the other go first, and comes once it has saved up.
+func TestACostlyMemcgDelaysNoOther(t *testing.T) {
+	m := newMachine()
+	m.add(1, "/costly", 100, 10)
+	m.add(2, "/small", 100, 10)
+	s := newSampler(t, m, "aging: {cpu_budget: 0.5}\n"+entries("/costly", "/small"))
+	now := time.Unix(1000, 0)
+	if err := s.Discover(now); err != nil {
+		t.Fatal(err)
+	}
+	costly, small := s.groups["/costly"], s.groups["/small"]
+	costly.cost, small.cost = 20*time.Second, time.Millisecond
+	s.budget.spend(now, 29*time.Second) // of 30 s
+	if g, _ := s.next(now); g != small {
+		t.Fatalf("first comes %v, want the one that the budget affords", g)
+	}
+	if g, wait := s.next(now); g != nil || wait == 0 {
+		t.Errorf("then comes %v, want none", g)
+	}
+	if g, _ := s.next(now.Add(40 * time.Second)); g != costly {
+		t.Errorf("40 s later comes %v, want the costly one", g)
+	}
+}
