@@ -194,7 +194,7 @@ var notes = map[string]note{
 	},
 	"mglru_cpu_seconds_total": {
 		"What watching costs, by part.", "seconds of CPU time",
-		"Scrapes and the heatmap page are not in it; `process_cpu_seconds_total` has all.",
+		"Scrapes and the heatmap page are not in it; `process_cpu_seconds_total` has all. The parts: `age` (the kernel's walk, or clear_refs), `discover` (looking for cgroups), `fold` (taking in records), `garbage` (Go's collector), `generations` (reading lru_gen), `processes` (who is in a memcg), `publish` (making snapshots), `residency` (reading pagemap), `window` (classing pages). All of it is charged to `aging.cpu_budget`.",
 		`sum(rate(mglru_cpu_seconds_total[10m]))`,
 	},
 	"mglru_bpf_memory_bytes": {

@@ -25,7 +25,7 @@ func newSelf() self {
 		bpfMemory: desc("bpf_memory_bytes",
 			"Kernel memory that the exporter's BPF maps and programs hold."),
 		cpus: desc("cpu_seconds_total",
-			"CPU time that watching took, by part: age (the kernel's walk), fold (taking in its records), generations (reading the kernel's own), residency (reading what is resident), window (classing pages). Scrapes are not in it.", "part"),
+			"CPU time that watching took, by part, without scrapes.", "part"),
 	}
 }
 

@@ -35,11 +35,6 @@ type serveCommand struct {
 	maxRequests       int
 }
 
-// gcPercent is how much garbage there may be before it is collected, in percent of
-// what is in use; GOGC in the environment says otherwise. Nearly all that is in use
-// has no pointers, so that collecting often costs little, and memory is half.
-const gcPercent = 10
-
 // run returns nil after the context has ended, and an error if the exporter
 // could not begin or go on.
 func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger) error {
@@ -54,9 +49,6 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	cfg, err := file.load()
 	if err != nil {
 		return err
-	}
-	if os.Getenv("GOGC") == "" {
-		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	}
 	// The server is made first, because it finds mistakes without touching the
 	// kernel. It asks the standby only once it runs.
@@ -103,7 +95,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		return err
 	}
 	r.standby = mon
-	err = together(ctx, log, mon.Run, server.Run, func(ctx context.Context) error { return r.onSignal(ctx, hangup) })
+	err = together(ctx, log, mon.Run, server.Run, tuneGC, func(ctx context.Context) error { return r.onSignal(ctx, hangup) })
 	if err == nil {
 		log.Info("Stopped")
 	}

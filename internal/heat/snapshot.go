@@ -197,8 +197,8 @@ type PassStats struct {
 type SelfStats struct {
 	// BPFMemoryBytes is the memory locked by BPF maps and programs.
 	BPFMemoryBytes uint64
-	// CPUSeconds is the CPU time used since start, by part: "age", "fold",
-	// "generations", "residency", "window".
+	// CPUSeconds is the CPU time used since start, by part. It has all that the
+	// exporter uses but what answers HTTP requests; docs/METRICS.md names the parts.
 	CPUSeconds map[string]float64
 	// MemcgsRemoved counts sampled memcgs that were removed.
 	MemcgsRemoved uint64
