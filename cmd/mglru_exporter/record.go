@@ -158,8 +158,8 @@ func newRecording(w io.Writer, cfg *config.Config, src source.Source, deps sampl
 	if deps.Generations != nil {
 		deps.Generations = r.recorder.Generations(deps.Generations)
 	}
-	deps.Ended = func(path string, err error) {
-		r.recorder.Ended(path, err)
+	deps.Ended = r.recorder.Ended
+	deps.Published = func(string) {
 		if r.ended != nil {
 			r.ended()
 		}

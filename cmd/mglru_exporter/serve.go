@@ -89,7 +89,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 
 	log.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	log.Info("Read the configuration", "file", file.name, "memcgs", len(cfg.Memcgs), "requested_source", cfg.Source)
-	watch := follower{window: history.Add, ended: func(memcg string, _ error) { served.Ended(memcg) }}
+	watch := follower{window: history.Add, published: served.Ended}
 	open := func(cfg *config.Config) (monitor, error) { return s.sys.open(cfg, watch, log) }
 	if mon, err = newStandby(cfg, open, s.sys.after, log); err != nil {
 		return err

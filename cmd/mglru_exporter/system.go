@@ -46,10 +46,10 @@ type system struct {
 	after func(time.Duration) <-chan time.Time
 }
 
-// A follower is told what a monitor sees, as sampler.Deps.Window and Ended are.
+// A follower is told what a monitor sees, as sampler.Deps.Window and Published are.
 type follower struct {
-	window func(memcg string, w *heat.ProcessWindow)
-	ended  func(memcg string, err error)
+	window    func(memcg string, w *heat.ProcessWindow)
+	published func(memcg string)
 }
 
 // host is the machine we run on.
@@ -65,7 +65,7 @@ func openHost(cfg *config.Config, f follower, log *slog.Logger) (monitor, error)
 	if err != nil {
 		return nil, err
 	}
-	deps.Window, deps.Ended = f.window, f.ended
+	deps.Window, deps.Published = f.window, f.published
 	s, err := sampler.New(cfg, src, deps)
 	if err != nil {
 		return nil, errors.Join(err, src.Close())
@@ -93,7 +93,7 @@ func openReplay(cfg *config.Config, f follower, log *slog.Logger) (monitor, erro
 		Now:         r.Now,
 		Script:      r,
 		Window:      f.window,
-		Ended:       f.ended,
+		Published:   f.published,
 		Log:         log,
 	})
 	if err != nil {

@@ -29,6 +29,9 @@ type group struct {
 	// listing is the number of the listing that its processes are from, guarded by
 	// Sampler.mu.
 	listing uint64
+	// owns has the processes that the group is the owner of, as Sampler.owner has;
+	// Sampler.mu guards it.
+	owns map[int]struct{}
 	// due and cost are the scheduler's, guarded by Sampler.mu. Place is 1 + the
 	// index in its queue, 0 while a pass runs.
 	due   time.Time
@@ -75,7 +78,7 @@ func (g *group) lock() {
 
 func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, skipReasons []string) (*group, error) {
 	g := &group{
-		path: c.Path, inode: c.Inode, entry: entry, cfg: cfg,
+		path: c.Path, inode: c.Inode, entry: entry, cfg: cfg, owns: map[int]struct{}{},
 		last: heat.MemcgSnapshot{Path: c.Path},
 		stats: heat.PassStats{
 			Failures:       map[string]uint64{},

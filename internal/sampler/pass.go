@@ -56,7 +56,6 @@ func (s *Sampler) pass(ctx context.Context, g *group) {
 	if err != nil && ctx.Err() == nil {
 		s.deps.Log.Debug("Pass failed", "memcg", g.path, "err", err)
 	}
-	s.ended.add(g.path, err)
 }
 
 // ErrUnknownMemcg is returned by Pass for a path that Discover has not found, or
@@ -73,7 +72,6 @@ func (s *Sampler) Pass(ctx context.Context, path string) (used time.Duration, er
 		return 0, ErrUnknownMemcg
 	}
 	used, err = s.passOf(ctx, g)
-	s.ended.add(path, err)
 	s.flush()
 	return used, err
 }
@@ -82,6 +80,12 @@ func (s *Sampler) passOf(ctx context.Context, g *group) (used time.Duration, err
 	if !g.adopt(s.plan.Load()) {
 		return 0, ErrUnknownMemcg
 	}
+	defer func() {
+		if s.deps.Ended != nil {
+			s.deps.Ended(g.path, err)
+		}
+		s.ended.add(g.path)
+	}()
 	begin := s.deps.Now()
 	g.parts = 0
 	used = cpuTime(func() { err = s.runPass(ctx, g, begin) })

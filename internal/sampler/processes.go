@@ -97,11 +97,11 @@ func (s *Sampler) own(g *group, listing uint64, procs []heat.Process) (owned []h
 			movedPIDs = append(movedPIDs, p.TGID)
 			add, remove = append(add, p.TGID), append(remove, p.TGID)
 		}
-		s.owner[p.TGID] = g
+		s.setOwner(p.TGID, g)
 	}
-	for tgid, o := range s.owner {
-		if o == g && !listed[tgid] {
-			delete(s.owner, tgid)
+	for tgid := range g.owns {
+		if !listed[tgid] {
+			s.setOwner(tgid, nil)
 			remove = append(remove, tgid)
 		}
 	}
@@ -122,13 +122,27 @@ func (s *Sampler) own(g *group, listing uint64, procs []heat.Process) (owned []h
 		s.mu.Lock()
 		for _, tgid := range unwatched {
 			if s.owner[tgid] == g {
-				delete(s.owner, tgid)
+				s.setOwner(tgid, nil)
 			}
 		}
 		s.mu.Unlock()
 		s.deps.Log.Debug("Watching processes", "memcg", g.path, "refused", len(unwatched), "err", err)
 	}
 	return procs, len(unwatched), nil
+}
+
+// setOwner makes a group the owner of a process; nil leaves it without one. The
+// caller holds mu.
+func (s *Sampler) setOwner(tgid int, g *group) {
+	if o := s.owner[tgid]; o != nil {
+		delete(o.owns, tgid)
+	}
+	if g == nil {
+		delete(s.owner, tgid)
+		return
+	}
+	s.owner[tgid] = g
+	g.owns[tgid] = struct{}{}
 }
 
 // verify drops processes that are no longer what they were before the pass, or of

@@ -130,7 +130,7 @@ func TestEmptyMemcgHasNoSeries(t *testing.T) {
 			m.add(3, "/b", 100, 10)
 			s := started(t, m, "aging: {passes_per_window: 4}\n"+entries("/a", "/b"))
 			var ended heat.MemcgSnapshot
-			s.deps.Ended = func(memcg string, _ error) {
+			s.deps.Published = func(memcg string) {
 				if memcg == "/a" {
 					ended = group1(t, s, memcg)
 				}
@@ -141,7 +141,7 @@ func TestEmptyMemcgHasNoSeries(t *testing.T) {
 			pass(t, s, "/a", 2)
 			now := group1(t, s, "/a")
 			if len(before.Series) != 2 || len(now.Series) != 0 || len(ended.Series) != 0 {
-				t.Errorf("%d series before, %d after, and %d as Ended was told of it; want 2, 0 and 0", len(before.Series), len(now.Series), len(ended.Series))
+				t.Errorf("%d series before, %d after, and %d as Published was told of it; want 2, 0 and 0", len(before.Series), len(now.Series), len(ended.Series))
 			}
 			if !now.WindowEnd.After(before.WindowEnd) {
 				t.Errorf("the window ended at %v, and the one before at %v", now.WindowEnd, before.WindowEnd)

@@ -37,42 +37,36 @@ func (c *changes) take() []*group {
 	return groups
 }
 
-// An endings has the passes that have ended since the last snapshot.
+// endings lists the memcg of each pass that has ended since the last snapshot.
 type endings struct {
 	mu     sync.Mutex
-	passes []ending
+	memcgs []string
 }
 
-// An ending is what Deps.Ended is to be told.
-type ending struct {
-	memcg string
-	err   error
-}
-
-func (e *endings) add(memcg string, err error) {
+func (e *endings) add(memcg string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.passes = append(e.passes, ending{memcg, err})
+	e.memcgs = append(e.memcgs, memcg)
 }
 
-func (e *endings) take() []ending {
+func (e *endings) take() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	passes := e.passes
-	e.passes = nil
-	return passes
+	memcgs := e.memcgs
+	e.memcgs = nil
+	return memcgs
 }
 
 // flush publishes what has changed, and then tells of the passes that have ended.
 func (s *Sampler) flush() {
-	passes := s.ended.take()
+	memcgs := s.ended.take()
 	used := cpuTime(func() {
 		if s.changes.any() { // memcgs without a process have passes that change nothing
 			s.publish()
 		}
-		if s.deps.Ended != nil {
-			for _, p := range passes {
-				s.deps.Ended(p.memcg, p.err)
+		if s.deps.Published != nil {
+			for _, memcg := range memcgs {
+				s.deps.Published(memcg)
 			}
 		}
 	})

@@ -35,9 +35,12 @@ type Deps struct {
 	Window func(memcg string, w *heat.ProcessWindow)
 	// Now is the clock that snapshots tell the time by; nil for time.Now.
 	Now func() time.Time
-	// Ended is called after each pass, once its snapshot is there, with what
-	// Pass returns; nil for nobody.
+	// Ended is called as each pass ends, before another one of its memcg begins, with
+	// the error that Pass returns; it may be nil.
 	Ended func(memcg string, err error)
+	// Published is called once for each pass of a memcg, as soon as a snapshot shows
+	// the pass; it may be nil.
+	Published func(memcg string)
 	// Script says what to do when; nil for the schedule.
 	Script Script
 	// Log must not be nil.
@@ -54,7 +57,7 @@ type Sampler struct {
 	reloaded chan struct{}
 	budget   budget
 	garbage  garbage
-	// ended are the passes that Deps.Ended is yet to be told of.
+	// ended are the passes that Deps.Published is yet to be told of.
 	ended endings
 	// regions is how many regions all groups watched as their last windows ended.
 	regions  atomic.Int64
@@ -352,11 +355,9 @@ func (s *Sampler) remove(g *group) {
 			s.removed++
 		}
 	}
-	for tgid, o := range s.owner {
-		if o == g {
-			delete(s.owner, tgid)
-			tgids = append(tgids, tgid)
-		}
+	for tgid := range g.owns {
+		s.setOwner(tgid, nil)
+		tgids = append(tgids, tgid)
 	}
 	s.mu.Unlock()
 	if _, err := s.src.Watch(nil, tgids); err != nil {
