@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/instance"
 )
 
 // retryEvery is how long a standby waits before it looks for a usable source again.
@@ -41,16 +43,17 @@ type standbyState struct {
 }
 
 // newStandby opens the source that the config names. A recording that cannot be
-// played is a mistake in the config, and an error. Any other source may become
-// usable later.
+// played is a mistake in the config, and an error. So is a second exporter on one
+// host, which must not wait to take over. Any other source may become usable later.
 func newStandby(cfg *config.Config, open func(*config.Config) (monitor, error), after func(time.Duration) <-chan time.Time, log *slog.Logger) (*standby, error) {
 	s := &standby{open: open, after: after, log: log, reloaded: make(chan struct{}, 1), cfg: cfg}
 	m, err := open(cfg)
+	_, second := errors.AsType[*instance.HeldError](err)
 	switch {
 	case err == nil:
 		s.opened = m
 		s.state.Store(&standbyState{monitor: m})
-	case cfg.Source == "replay":
+	case cfg.Source == "replay", second:
 		return nil, err
 	default:
 		s.wait(err)

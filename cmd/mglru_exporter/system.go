@@ -9,6 +9,7 @@ import (
 
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/instance"
 	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/preflight"
 	"mglru_exporter/internal/process"
@@ -54,14 +55,54 @@ type follower struct {
 
 // host is the machine we run on.
 func host() system {
-	return system{preflight: source.Preflight, open: openHost, parts: hostParts, after: time.After}
+	lock := hostLock{procRoot: "/proc"}
+	parts := func(cfg *config.Config, log *slog.Logger) (source.Source, sampler.Deps, error) {
+		if err := lock.take(log); err != nil {
+			return nil, sampler.Deps{}, err
+		}
+		return hostParts(cfg, log)
+	}
+	open := func(cfg *config.Config, f follower, log *slog.Logger) (monitor, error) {
+		if cfg.Source == "replay" {
+			return openReplay(cfg, f, log)
+		}
+		return openHost(cfg, parts, f, log)
+	}
+	return system{preflight: source.Preflight, open: open, parts: parts, after: time.After}
 }
 
-func openHost(cfg *config.Config, f follower, log *slog.Logger) (monitor, error) {
-	if cfg.Source == "replay" {
-		return openReplay(cfg, f, log)
+// A hostLock keeps another exporter from watching this host. Once taken it is held
+// for as long as this process lives.
+type hostLock struct {
+	procRoot string
+	lock     *instance.Lock
+	failed   string // the last error that was logged
+}
+
+// take returns an *instance.HeldError if another exporter watches this host. Where
+// there is no lock to be had it logs why, and goes on without.
+func (h *hostLock) take(log *slog.Logger) error {
+	if h.lock != nil {
+		return nil
 	}
-	src, deps, err := hostParts(cfg, log)
+	lock, err := instance.Acquire(h.procRoot)
+	if _, held := errors.AsType[*instance.HeldError](err); held {
+		return err
+	}
+	if err != nil {
+		if h.failed != err.Error() {
+			log.Warn("No lock against a second exporter on this host", "err", err)
+		}
+		h.failed = err.Error()
+		return nil
+	}
+	h.lock = lock
+	return nil
+}
+
+// openHost makes a monitor of parts.
+func openHost(cfg *config.Config, parts func(*config.Config, *slog.Logger) (source.Source, sampler.Deps, error), f follower, log *slog.Logger) (monitor, error) {
+	src, deps, err := parts(cfg, log)
 	if err != nil {
 		return nil, err
 	}
