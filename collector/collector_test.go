@@ -134,7 +134,7 @@ func TestWithoutASnapshot(t *testing.T) {
 	got := exposition(t, collector.New(fixed(nil), all()), collector.NewConfigReload())
 	want := []string{
 		"mglru_bpf_memory_bytes 0", "mglru_config_last_reload_successful 0",
-		"mglru_memcgs_removed_total 0", "mglru_series_dropped_total 0",
+		"mglru_memcgs_matched 0", "mglru_memcgs_removed_total 0", "mglru_series_dropped_total 0",
 	}
 	if diff := cmp.Diff(want, samples(got, "mglru_")); diff != "" {
 		t.Errorf("samples (-want +got):\n%s", diff)

@@ -212,6 +212,11 @@ var notes = map[string]note{
 		"Their metrics are as exact as the others'.",
 		`mglru_heatmap_omitted_processes > 0`,
 	},
+	"mglru_memcgs_matched": {
+		"How many memcgs the exporter watches.", "memcgs",
+		"At 0 the config matches nothing: the log names each of its paths, and what may have been meant.",
+		`mglru_memcgs_matched == 0`,
+	},
 	"mglru_memcgs_removed_total": {
 		"Watched memcgs that have gone.", "memcgs",
 		"Normal where containers come and go.",

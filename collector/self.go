@@ -8,7 +8,8 @@ import (
 
 // self is what the exporter tells of itself, beyond single memcgs.
 type self struct {
-	source, walker, removed  *prometheus.Desc
+	source, walker           *prometheus.Desc
+	matched, removed         *prometheus.Desc
 	dropped, bpfMemory, cpus *prometheus.Desc
 }
 
@@ -18,6 +19,8 @@ func newSelf() self {
 			"A constant 1, labelled by the source that ages memory and harvests accesses, and by how finely it sees: page or mapping.", "source", "granularity"),
 		walker: desc("other_walker_active",
 			"1 for each kernel feature that clears accessed bits where the source cannot notice it. While one is active, all memory reads unobserved.", "walker"),
+		matched: desc("memcgs_matched",
+			"Memcgs that exist and that the config matches."),
 		removed: desc("memcgs_removed_total",
 			"Memcgs that were removed while they were watched. Their series go with them."),
 		dropped: desc("series_dropped_total",
@@ -30,7 +33,7 @@ func newSelf() self {
 }
 
 func (s self) descs() []*prometheus.Desc {
-	return []*prometheus.Desc{s.source, s.walker, s.removed, s.dropped, s.bpfMemory, s.cpus}
+	return []*prometheus.Desc{s.source, s.walker, s.matched, s.removed, s.dropped, s.bpfMemory, s.cpus}
 }
 
 func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
@@ -44,6 +47,7 @@ func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
 			e.gauge(s.walker, 1, w)
 		}
 	}
+	e.gauge(s.matched, float64(snap.Self.MemcgsMatched))
 	e.counter(s.removed, float64(snap.Self.MemcgsRemoved))
 	e.counter(s.dropped, float64(dropped))
 	e.gauge(s.bpfMemory, float64(snap.Self.BPFMemoryBytes))

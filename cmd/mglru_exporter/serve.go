@@ -76,7 +76,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		MaxRequests:   s.maxRequests,
 		Registry:      reg,
 		Instrument:    !s.noExporterMetrics,
-		Ready:         func() error { return mon.Ready() },
+		Ready:         func() (string, error) { return matching(mon.Snapshot()), mon.Ready() },
 		Lifecycle:     s.lifecycle,
 		Reload:        r.reload,
 		API:           served,
@@ -142,4 +142,16 @@ func together(ctx context.Context, log *slog.Logger, services ...func(context.Co
 		}, func(error) { stop() })
 	}
 	return g.Run()
+}
+
+// matching says how many memcgs the config matches.
+func matching(snap *heat.Snapshot) string {
+	switch n := snap.Self.MemcgsMatched; n {
+	case 0:
+		return "no memcg matches the config"
+	case 1:
+		return "1 memcg matches the config"
+	default:
+		return fmt.Sprintf("%d memcgs match the config", n)
+	}
 }

@@ -200,6 +200,8 @@ type SelfStats struct {
 	// CPUSeconds is the CPU time used since start, by part. It has all that the
 	// exporter uses but what answers HTTP requests; docs/METRICS.md names the parts.
 	CPUSeconds map[string]float64
+	// MemcgsMatched is how many memcgs there are that the config matches.
+	MemcgsMatched int
 	// MemcgsRemoved counts sampled memcgs that were removed.
 	MemcgsRemoved uint64
 	// OtherWalkers names kernel features that were last seen clearing accessed

@@ -64,6 +64,7 @@ func (s *Sampler) flush() {
 		if s.changes.any() { // memcgs without a process have passes that change nothing
 			s.publish()
 		}
+		s.tried(memcgs)
 		if s.deps.Published != nil {
 			for _, memcg := range memcgs {
 				s.deps.Published(memcg)
@@ -86,6 +87,7 @@ func (s *Sampler) publish() {
 	snap := &heat.Snapshot{Source: s.src.Info(), MemcgSet: s.memcgSet, Self: heat.SelfStats{
 		BPFMemoryBytes: s.src.MemoryBytes(),
 		CPUSeconds:     s.cpu.seconds(),
+		MemcgsMatched:  len(s.groups),
 		MemcgsRemoved:  s.removed,
 	}}
 	if w := s.walkers.Load(); w != nil {

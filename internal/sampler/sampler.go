@@ -74,6 +74,7 @@ type Sampler struct {
 	generationsDue time.Time
 	// unlisted is the last error of listing the cgroups; only the schedule uses it.
 	unlisted string
+	started  atomic.Bool
 
 	// Each comes before mu. Watching is held from a change of owner until the source
 	// knows of it: else who takes a process over may lose it to who let it go.
@@ -87,6 +88,11 @@ type Sampler struct {
 	groups  map[string]*group
 	queue   queue
 	missing map[string]uint64
+	// unmatched are the paths in the config that match no memcg.
+	unmatched map[string]bool
+	// untried are the memcgs of the first look at the cgroups that no pass is
+	// published of; nil before.
+	untried map[string]bool
 	removed uint64
 	// memcgSet is Snapshot.MemcgSet of groups and missing.
 	memcgSet uint64
@@ -99,15 +105,16 @@ func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
 		return nil, err
 	}
 	s := &Sampler{
-		deps:     deps,
-		src:      src,
-		reloaded: make(chan struct{}, 1),
-		budget:   newBudget(cfg.Aging.CPUBudget),
-		cpu:      newCPUParts(),
-		owner:    map[int]*group{},
-		groups:   map[string]*group{},
-		missing:  map[string]uint64{},
-		memcgSet: 1,
+		deps:      deps,
+		src:       src,
+		reloaded:  make(chan struct{}, 1),
+		budget:    newBudget(cfg.Aging.CPUBudget),
+		cpu:       newCPUParts(),
+		owner:     map[int]*group{},
+		groups:    map[string]*group{},
+		missing:   map[string]uint64{},
+		unmatched: map[string]bool{},
+		memcgSet:  1,
 	}
 	s.plan.Store(p)
 	if s.deps.Now == nil {
@@ -122,21 +129,6 @@ func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
 
 // Snapshot returns the last snapshot, which is never nil and never changes.
 func (s *Sampler) Snapshot() *heat.Snapshot { return s.snapshot.Load() }
-
-// Ready returns why there is nothing to scrape yet, or nil: it is ready once
-// any memcg has had its first window.
-func (s *Sampler) Ready() error {
-	snap := s.Snapshot()
-	for i := range snap.Memcgs {
-		if !snap.Memcgs[i].WindowEnd.IsZero() {
-			return nil
-		}
-	}
-	if len(snap.Memcgs) == 0 {
-		return errors.New("no memcg matches the config")
-	}
-	return errors.New("no pass has ended yet")
-}
 
 const (
 	// discoverEvery is how often the cgroup tree is looked through, at most.
@@ -153,6 +145,7 @@ func (s *Sampler) Start() error {
 	if err := s.src.Start(s.take); err != nil {
 		return errors.Join(fmt.Errorf("start source %s: %w", s.src.Info().Name, err), s.src.Close())
 	}
+	s.started.Store(true)
 	return nil
 }
 
@@ -267,7 +260,7 @@ func (s *Sampler) Discover(now time.Time) error {
 		entry *config.Memcg
 	}
 	want := map[string]wanted{}
-	matched := map[*config.Memcg]bool{}
+	matched := map[*config.Memcg]bool{} // by the entry that wins
 	for _, c := range list {
 		if entry := plan.entry(c.Path); entry != nil {
 			matched[entry] = true
@@ -294,10 +287,9 @@ func (s *Sampler) Discover(now time.Time) error {
 			continue
 		}
 		s.memcgSet++
-		if s.missing[p.entry.Path]++; s.missing[p.entry.Path] == 1 {
-			s.deps.Log.Warn("Memcg in the config does not exist (yet)", "memcg", p.entry.Path)
-		}
+		s.missing[p.entry.Path]++
 	}
+	s.logUnmatched(plan, list, walkErr != nil, matched)
 	s.mu.Unlock()
 	for _, g := range gone {
 		s.remove(g)
@@ -306,6 +298,9 @@ func (s *Sampler) Discover(now time.Time) error {
 		if err := s.ensure(w.Group, w.entry, plan.cfg, now); err != nil {
 			return err
 		}
+	}
+	if walkErr == nil || len(list) > 0 {
+		s.looked()
 	}
 	s.publish()
 	return walkErr
@@ -348,6 +343,7 @@ func (s *Sampler) remove(g *group) {
 	var tgids []int
 	if s.groups[g.path] == g {
 		delete(s.groups, g.path)
+		delete(s.untried, g.path)
 		s.queue.remove(g)
 		s.regions.Add(-g.counted.Swap(0))
 		s.memcgSet++

@@ -51,8 +51,9 @@ type Options struct {
 	Registry *prometheus.Registry
 	// Instrument adds metrics about scrapes to the registry.
 	Instrument bool
-	// Ready returns why the exporter has nothing to show yet, nil once it has.
-	Ready func() error
+	// Ready returns why the exporter has nothing to show yet. Once it has, the error
+	// is nil and the detail says what there is.
+	Ready func() (detail string, err error)
 	// Lifecycle allows POST /-/reload.
 	Lifecycle bool
 	// Reload reads the configuration again, and returns why the one before stays
@@ -93,11 +94,12 @@ func New(o Options) (*Server, error) {
 		answer(w, http.StatusOK, "healthy")
 	})
 	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) {
-		if err := o.Ready(); err != nil {
+		detail, err := o.Ready()
+		if err != nil {
 			answer(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
 			return
 		}
-		answer(w, http.StatusOK, "ready")
+		answer(w, http.StatusOK, "ready: "+detail)
 	})
 	if o.TelemetryPath != "/" {
 		landing, err := landingPage(o)
@@ -187,7 +189,7 @@ func landingPage(o Options) (http.Handler, error) {
 			{Address: ui.Path, Text: "Heatmap", Description: "memory of one process, by address and time"},
 			{Address: o.TelemetryPath, Text: "Metrics", Description: "for Prometheus to scrape"},
 			{Address: healthyPath, Text: "Healthy", Description: "200 while the exporter runs"},
-			{Address: readyPath, Text: "Ready", Description: "200 once a first window was measured, else 503 and the reason"},
+			{Address: readyPath, Text: "Ready", Description: "200 once the memcgs there are have had a pass, else 503 and the reason"},
 		},
 	})
 }

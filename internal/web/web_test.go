@@ -38,7 +38,7 @@ func options() web.Options {
 		Flags:         flags("", "127.0.0.1:0"),
 		TelemetryPath: "/metrics",
 		Registry:      prometheus.NewRegistry(),
-		Ready:         func() error { return nil },
+		Ready:         func() (string, error) { return "2 memcgs match", nil },
 		API:           web.NewAPI(web.APIOptions{Snapshot: func() *heat.Snapshot { return &heat.Snapshot{} }, History: heatmap.New(0)}),
 		Lifecycle:     true,
 		Reload:        func() error { return nil },
@@ -80,7 +80,7 @@ func TestPaths(t *testing.T) {
 	}{
 		{"/heat", 200, "mglru_test 7\n"},
 		{"/-/healthy", 200, "healthy\n"},
-		{"/-/ready", 200, "ready\n"},
+		{"/-/ready", 200, "ready: 2 memcgs match\n"},
 		{"/", 200, `href="/heat"`},
 		{"/", 200, `href="/-/healthy"`},
 		{"/", 200, `href="/heatmap"`},
@@ -110,7 +110,7 @@ func TestPaths(t *testing.T) {
 
 func TestReadySaysWhyNot(t *testing.T) {
 	o := options()
-	o.Ready = func() error { return errors.New("no pass has ended yet") }
+	o.Ready = func() (string, error) { return "", errors.New("no pass has ended yet") }
 	h := server(t, o).Handler()
 	status, body := get(h, "/-/ready")
 	if status != 503 || body != "not ready: no pass has ended yet\n" {
