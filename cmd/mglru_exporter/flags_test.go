@@ -75,7 +75,7 @@ func TestRangesOfAddressesAreAllNamed(t *testing.T) {
 	}
 
 	code = run(t.Context(), []string{"check", "--config.file=" + file}, &stdout, &stderr, fakeSystem(nil, works()))
-	want := "config " + file + ": valid, entries for memcgs: 3\n  note: " + ranges[0] + "\n  note: " + ranges[1] + "\n\nsource hooks: works here\n"
+	want := "would use hooks (page-exact)\n\nconfig " + file + ": valid, entries for memcgs: 3\n  note: " + ranges[0] + "\n  note: " + ranges[1] + "\n\nsource hooks: works here\n"
 	if code != exitOK || !strings.HasPrefix(stdout.String(), want) {
 		t.Errorf("check: exit code %d, stdout\n%s\nwant it to begin with\n%s", code, stdout.String(), want)
 	}

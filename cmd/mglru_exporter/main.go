@@ -35,6 +35,10 @@ const (
 	exitOK = iota
 	exitFailure
 	exitUsage
+	// exitCoarse and exitNoSource are of check: a source that sees mappings only, and
+	// no usable source.
+	exitCoarse
+	exitNoSource
 )
 
 // run runs a command line until it is done or the context ends, and returns the
@@ -78,10 +82,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 	serve.Flag("web.enable-lifecycle", "Allow POST /-/reload, which reads the configuration again. SIGHUP always does.").
 		BoolVar(&sv.lifecycle)
 
-	check := app.Command("check", "Tell whether the configuration is valid and which sources work on this machine, and what would repair the others.")
+	check := app.Command("check", "Say which source would be used on this machine, what a better one needs, and whether the configuration is valid. "+
+		"Exit status: 0 page-exact, 1 configuration not valid, 2 usage, 3 per mapping only, 4 no usable source.")
 	ck := checkCommand{sys: sys, out: stdout}
 	check.Flag("output", "Form of the answer: text or json.").
 		Default("text").EnumVar(&ck.output, "text", "json")
+	check.Flag("verbose", "List all requirements of all sources, and what each disturbs and cannot see.").
+		Short('v').BoolVar(&ck.verbose)
+	check.Flag("config-only", "Judge only the configuration. That needs no privileges.").
+		BoolVar(&ck.configOnly)
 
 	record := app.Command("record", "Watch memory and write down what there is to see, for the source replay.")
 	rc := recordCommand{sys: sys, out: stdout}
@@ -106,14 +115,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 	}
 	file.addresses = selected != serve.FullCommand() || sv.exposeAddresses
 	if selected == check.FullCommand() {
-		ok, err := ck.run(file)
+		code, err := ck.run(file)
 		if err != nil {
 			complain(stderr, err)
-		}
-		if !ok || err != nil {
 			return exitFailure
 		}
-		return exitOK
+		return code
 	}
 	command := sv.run
 	switch selected {

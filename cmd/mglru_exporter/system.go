@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"mglru_exporter/internal/config"
@@ -43,6 +44,8 @@ type system struct {
 	// parts are what open makes its monitor of, for those who come between. A
 	// replay has none.
 	parts func(*config.Config, *slog.Logger) (source.Source, sampler.Deps, error)
+	// uid is the effective user.
+	uid int
 	// after is time.After.
 	after func(time.Duration) <-chan time.Time
 }
@@ -68,7 +71,7 @@ func host() system {
 		}
 		return openHost(cfg, parts, f, log)
 	}
-	return system{preflight: source.Preflight, open: open, parts: parts, after: time.After}
+	return system{uid: os.Geteuid(), preflight: source.Preflight, open: open, parts: parts, after: time.After}
 }
 
 // A hostLock keeps another exporter from watching this host. Once taken it is held

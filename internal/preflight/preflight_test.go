@@ -17,7 +17,7 @@ func reports() []preflight.Report {
 			{Name: "debugfs", Detail: "/sys/kernel/debug is not mounted", Repair: "mount -t debugfs none /sys/kernel/debug"},
 			{Name: "MGLRU switched on", Detail: "lru_gen/enabled is 0x0000", Repair: "echo y >/sys/kernel/mm/lru_gen/enabled\n# and at every boot"},
 		}},
-		{Source: "stock", Requirements: []preflight.Requirement{{Name: "BTF", Met: true}}},
+		{Source: "stock", Granularity: preflight.Page, Requirements: []preflight.Requirement{{Name: "BTF", Met: true}}},
 		{Source: "replay"},
 	}
 }
@@ -60,7 +60,7 @@ func TestReportAsJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"source":"stock","requirements":[{"name":"BTF","met":true}]}`
+	const want = `{"source":"stock","granularity":"page","requirements":[{"name":"BTF","met":true}]}`
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}

@@ -22,18 +22,24 @@ const lruGenPath = "/sys/kernel/debug/lru_gen"
 
 // A candidate is a source that might work here.
 type candidate struct {
-	name      string
-	preflight func() []preflight.Requirement
-	open      func(log *slog.Logger) (Source, error)
-	notes     []string
+	name        string
+	granularity string
+	preflight   func() []preflight.Requirement
+	open        func(log *slog.Logger) (Source, error)
+	notes       []string
+}
+
+// report judges the machine.
+func (c candidate) report() preflight.Report {
+	return preflight.Report{Source: c.name, Granularity: c.granularity, Requirements: c.preflight(), Notes: c.notes}
 }
 
 // candidates are in the order of preference.
 func candidates() []candidate {
 	return []candidate{
-		{"hooks", preflightHooks, openHooks, notesHooks()},
-		{"stock", preflightStock, openStock, notesStock()},
-		{"referenced", preflightReferenced, openReferenced, notesReferenced()},
+		{"hooks", preflight.Page, preflightHooks, openHooks, notesHooks()},
+		{"stock", preflight.Page, preflightStock, openStock, notesStock()},
+		{"referenced", preflight.Mapping, preflightReferenced, openReferenced, notesReferenced()},
 	}
 }
 
@@ -43,44 +49,57 @@ func Preflight(name string) []preflight.Report {
 	var reports []preflight.Report
 	for _, c := range candidates() {
 		if name == config.SourceAuto || name == c.name {
-			reports = append(reports, preflight.Report{Source: c.name, Requirements: c.preflight(), Notes: c.notes})
+			reports = append(reports, c.report())
 		}
 	}
 	return reports
 }
 
 // Open returns the named source, or the first that works ("auto"). The log says
-// which, and why not the ones before it. Where none works, the error lists each
-// unmet requirement with its repair.
+// which, and why not the ones before it. Where none works, the error says what the
+// one lacks that could be made to work with the fewest repairs.
 func Open(name string, log *slog.Logger) (Source, error) {
 	return open(candidates(), name, log)
 }
 
 // open is Open among the given sources.
 func open(among []candidate, name string, log *slog.Logger) (Source, error) {
-	var errs []error
 	var over []preflight.Report
 	for _, c := range among {
 		if name != config.SourceAuto && name != c.name {
 			continue
 		}
-		r := preflight.Report{Source: c.name, Requirements: c.preflight()}
+		r := c.report()
 		if r.OK() {
 			for _, o := range over {
-				log.Info("Passing over source "+o.Source, "missing", missing(o))
+				log.Info("Source not usable, trying the next", "unusable", o.Source, "missing", missing(o))
 			}
 			log.Info("Using source "+c.name, "requested", name)
 			return c.open(log)
 		}
 		over = append(over, r)
-		for _, m := range r.Missing() {
-			errs = append(errs, fmt.Errorf("source %s: %s: %s; to repair: %s", c.name, m.Name, m.Detail, m.Repair))
-		}
 	}
-	if len(errs) == 0 {
+	if len(over) == 0 {
 		return nil, fmt.Errorf("source %q is not known", name)
 	}
-	return nil, fmt.Errorf("no source works here (see mglru_exporter check):\n%w", errors.Join(errs...))
+	return nil, unusable(over)
+}
+
+// unusable is the error where no source works.
+func unusable(reports []preflight.Report) error {
+	v := preflight.Judge(reports)
+	if v.Better == "" {
+		var all []string
+		for _, r := range reports {
+			all = append(all, r.Source+" lacks "+missing(r))
+		}
+		return fmt.Errorf("no source works here: %s", strings.Join(all, "; "))
+	}
+	var lacks []string
+	for _, n := range v.Needs {
+		lacks = append(lacks, n.Name+": "+strings.Join(strings.Fields(n.Detail), " ")+"; to repair: "+n.Repair)
+	}
+	return fmt.Errorf("no source works here, see mglru_exporter check; source %s lacks %s", v.Better, strings.Join(lacks, "; and "))
 }
 
 // missing says in one line what a source lacks.

@@ -29,8 +29,8 @@ func TestOpen(t *testing.T) {
 		preflight.Requirement{Name: "MGLRU on", Detail: "enabled is\n0x0000", Repair: "echo y"})
 	noBTF := source("stock", preflight.Requirement{Name: "BTF", Detail: "no /sys/kernel/btf/vmlinux", Repair: "boot another"})
 	const (
-		hooksOver = `level=INFO msg="Passing over source hooks" missing="patches: the kernel has no mglru_pte_probe; MGLRU on: enabled is 0x0000"` + "\n"
-		stockOver = `level=INFO msg="Passing over source stock" missing="BTF: no /sys/kernel/btf/vmlinux"` + "\n"
+		hooksOver = `level=INFO msg="Source not usable, trying the next" unusable=hooks missing="patches: the kernel has no mglru_pte_probe; MGLRU on: enabled is 0x0000"` + "\n"
+		stockOver = `level=INFO msg="Source not usable, trying the next" unusable=stock missing="BTF: no /sys/kernel/btf/vmlinux"` + "\n"
 	)
 	for _, tc := range []struct {
 		name    string
@@ -46,9 +46,11 @@ func TestOpen(t *testing.T) {
 		{"stock", []candidate{none, source("stock", works...)}, "stock",
 			`level=INFO msg="Using source stock" requested=stock` + "\n", nil},
 		{"auto", []candidate{none, noBTF}, "", "",
-			[]string{"no source works here", "source hooks: patches: the kernel has no mglru_pte_probe; to repair: boot one",
-				"source stock: BTF: no /sys/kernel/btf/vmlinux; to repair: boot another"}},
-		{"stock", []candidate{source("hooks", works...), noBTF}, "", "", []string{"source stock: BTF"}},
+			[]string{"no source works here, see mglru_exporter check; source stock lacks BTF: no /sys/kernel/btf/vmlinux; to repair: boot another"}},
+		{"auto", []candidate{none}, "", "",
+			[]string{"source hooks lacks patches: the kernel has no mglru_pte_probe; to repair: boot one; and MGLRU on: enabled is 0x0000; to repair: echo y"}},
+		{"stock", []candidate{source("hooks", works...), noBTF}, "", "", []string{"source stock lacks BTF"}},
+		{"stock", []candidate{source("stock", preflight.Requirement{Name: "x86-64", Detail: "arm64"})}, "", "", []string{"no source works here: stock lacks x86-64: arm64"}},
 		{"ebpf", []candidate{none}, "", "", []string{`source "ebpf" is not known`}},
 	} {
 		t.Run(tc.name+" is "+tc.want, func(t *testing.T) {
