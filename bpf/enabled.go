@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -13,6 +14,19 @@ import (
 
 // EnabledPath is where MGLRU's switches are.
 const EnabledPath = "/sys/kernel/mm/lru_gen/enabled"
+
+// Commands that switch MGLRU on. EnableLeavesRepair leaves bit 0x4 off, with which
+// walks before Linux 6.12 do not see all pages; "echo y" would switch it on.
+const (
+	EnableRepair       = "echo 0x7 > " + EnabledPath
+	EnableLeavesRepair = "echo 0x3 > " + EnabledPath
+)
+
+// Effects of these commands on the host, where MGLRU was off and where it was on.
+const (
+	enableEffect = "switches this host's reclaim to MGLRU"
+	leavesEffect = "makes MGLRU's walks, reclaim's too, look into every page table"
+)
 
 // Bits of EnabledPath. The last two are of our patches, off by default, and
 // never turned on by writing "y".
@@ -44,7 +58,7 @@ func enable(bit uint64) error {
 		return err
 	}
 	if old&EnabledCore == 0 {
-		return fmt.Errorf("MGLRU is disabled: echo 0x7 > %s", EnabledPath)
+		return errors.New("MGLRU is disabled: " + EnableRepair)
 	}
 	if old&bit != 0 {
 		return nil

@@ -56,7 +56,7 @@ func lruGenRequirement() preflight.Requirement {
 		r.Met = bits&EnabledCore != 0
 		r.Detail = fmt.Sprintf("%s is %#04x", EnabledPath, bits)
 		if !r.Met {
-			r.Repair = "echo 0x7 > " + EnabledPath
+			r.Repair, r.Effect = EnableRepair, enableEffect
 		}
 	}
 	return r

@@ -18,8 +18,8 @@ import (
 // It attaches nothing.
 func PreflightStock() []preflight.Requirement {
 	arch := preflight.Requirement{Name: "x86-64", Met: runtime.GOARCH == "amd64", Detail: runtime.GOARCH}
-	if !arch.Met {
-		arch.Repair = "use source hooks: elsewhere the kernel clears accessed bits inline, where nothing can be attached"
+	if !arch.Met { // nothing repairs that
+		arch.Detail += ": here the kernel clears accessed bits inline, where nothing can be attached; source hooks can be used"
 	}
 	reqs := []preflight.Requirement{arch, stockEnabledRequirement()}
 	kernel, err := btf.LoadKernelSpec()
@@ -38,13 +38,13 @@ func PreflightStock() []preflight.Requirement {
 func stockEnabledRequirement() preflight.Requirement {
 	r := lruGenRequirement()
 	if !r.Met {
-		if r.Repair != "" && nonleafHides() {
-			r.Repair = "echo 0x3 > " + EnabledPath
+		if r.Repair == EnableRepair && nonleafHides() {
+			r.Repair = EnableLeavesRepair
 		}
 		return r
 	}
 	if err := StockEnabled(); err != nil {
-		r.Met, r.Detail, r.Repair = false, err.Error(), "echo 0x3 > "+EnabledPath
+		r.Met, r.Detail, r.Repair, r.Effect = false, err.Error(), EnableLeavesRepair, leavesEffect
 	}
 	return r
 }
