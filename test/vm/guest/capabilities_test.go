@@ -5,6 +5,7 @@ package guest
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -96,17 +97,19 @@ func (s *stranger) suffice(t *testing.T, set []string) {
 }
 
 // miss checks that the preflight names a capability that is lacking, and that the
-// exporter does not start.
+// exporter waits for it.
 func (s *stranger) miss(t *testing.T, set []string, name string) {
 	t.Helper()
 	c := confinement{Capabilities: set}
 	if ok, text := s.check(t, c); ok || !strings.Contains(text, name) {
 		t.Errorf("check has no word of %s:\n%s", name, text)
 	}
-	ok, text := try(t, c.command(t.Context(), t, "/bin/mglru_exporter", "--config.file="+s.config, "--web.listen-address="+exporterAddr))
-	if ok || !strings.Contains(text, "no source works here") {
-		t.Errorf("the exporter starts:\n%s", text)
+	e := s.start(t, c)
+	e.wait(t, "up", e.up)
+	if code, body := e.get("/-/ready"); code != http.StatusServiceUnavailable || !strings.Contains(body, "no source works here") {
+		t.Errorf("the exporter has a source: %d %s\n%s", code, body, e.log)
 	}
+	e.kill()
 }
 
 // TestContainer runs the exporter as the DaemonSet does: in namespaces of its

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
 )
 
@@ -174,76 +175,94 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// TestRefusals: what cannot work says why in plain words, and ends with an error.
-func TestRefusals(t *testing.T) {
+// TestMissingConfigIsRefused: a mistake in flags or config ends the exporter.
+func TestMissingConfigIsRefused(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "/bin/mglru_exporter", "--config.file=/none.yaml").CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "/none.yaml") {
+		t.Errorf("exit: %v, want code 1, and the file's name in:\n%s", err, out)
+	}
+}
+
+// TestWaitsUntilTheMachineIsRepaired: without a usable source the exporter stays up
+// and says why, and after the repair it runs without a restart.
+func TestWaitsUntilTheMachineIsRepaired(t *testing.T) {
+	const memcgPath = "/test/waits"
+	w := StartWorkload(t, memcgPath)
+	w.Map(t, Area{Name: "anon", Kind: Anon, Size: 4 * mib, Node: 0})
 	for _, tc := range []struct {
-		name string
-		do   func(t *testing.T)
-		cred *syscall.Credential
-		args []string
-		want []string
+		name   string
+		broken func(t *testing.T)
+		// repair is a command, as the exporter names it; or else a word of the answer.
+		repair, want string
+		repaired     func(t *testing.T)
 	}{
-		{name: "no config file", args: []string{"--config.file=/none.yaml"}, want: []string{"/none.yaml"}},
-		{name: "not root", cred: &syscall.Credential{Uid: 65534, Gid: 65534},
-			want: []string{"BPF tracing programs", "run as root"}},
-		{name: "MGLRU disabled", want: []string{"MGLRU enabled", "echo 0x7 > /sys/kernel/mm/lru_gen/enabled"},
-			do: func(t *testing.T) {
+		{name: "MGLRU disabled", want: "MGLRU enabled", repair: bpf.EnableRepair,
+			broken: func(t *testing.T) {
 				set, _ := setEnabled(t)
 				set("0")
 			}},
-		{name: "no debugfs", want: []string{"debugfs lru_gen", "mount -t debugfs"},
-			do: func(t *testing.T) {
+		{name: "no debugfs", want: "debugfs lru_gen", repair: "mount -t debugfs debugfs /sys/kernel/debug",
+			broken: func(t *testing.T) {
 				if err := unix.Unmount("/sys/kernel/debug", unix.MNT_DETACH); err != nil {
 					t.Fatal(err)
 				}
-				t.Cleanup(func() {
-					if err := unix.Mount("debugfs", "/sys/kernel/debug", "debugfs", 0, ""); err != nil {
-						t.Error(err)
-					}
-				})
 			}},
-		{name: "no BTF", want: []string{"BTF of the kernel", "CONFIG_DEBUG_INFO_BTF=y"},
-			do: func(t *testing.T) {
+		{name: "no BTF", want: "CONFIG_DEBUG_INFO_BTF=y",
+			broken: func(t *testing.T) {
 				if err := unix.Mount("tmpfs", "/sys/kernel/btf", "tmpfs", 0, ""); err != nil {
 					t.Fatal(err)
 				}
-				t.Cleanup(func() {
-					if err := unix.Unmount("/sys/kernel/btf", 0); err != nil {
-						t.Error(err)
-					}
-				})
+			},
+			repaired: func(t *testing.T) {
+				if err := unix.Unmount("/sys/kernel/btf", 0); err != nil {
+					t.Error(err)
+				}
 			}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if tc.do != nil {
-				tc.do(t)
-			}
-			file := "/tmp/refusal.yaml"
-			if err := os.WriteFile(file, []byte(fmt.Sprintf(fastConfig, "/test/none")), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			args := tc.args
-			if args == nil {
-				args = []string{"--config.file=" + file, "--web.listen-address=" + exporterAddr}
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, "/bin/mglru_exporter", args...)
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: tc.cred}
-			out, err := cmd.CombinedOutput()
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-				t.Errorf("exit: %v, want code 1", err)
-			}
-			for _, want := range tc.want {
-				if !strings.Contains(string(out), want) {
-					t.Errorf("no word of %q in:\n%s", want, out)
+			tc.broken(t)
+			e := launchExporter(t, fmt.Sprintf(fastConfig, memcgPath))
+			e.wait(t, "up", e.up)
+			code, body := e.get("/-/ready")
+			for _, want := range []string{tc.want, tc.repair} {
+				if code != http.StatusServiceUnavailable || !strings.Contains(body, want) {
+					t.Errorf("/-/ready: %d, want 503 and %q:\n%s", code, want, body)
 				}
 			}
-			if strings.Contains(string(out), "panic") || strings.Contains(string(out), "goroutine ") {
-				t.Errorf("panic:\n%s", out)
+			if n, _ := e.metric(t, "mglru_source_info", `source="none"`); n != 1 {
+				t.Error("no source none")
+			}
+			if tc.repair != "" {
+				if out, err := exec.Command("/bin/sh", "-c", tc.repair).CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v\n%s", tc.repair, err, out)
+				}
+			} else {
+				tc.repaired(t)
+			}
+			if err := e.cmd.Process.Signal(syscall.SIGHUP); err != nil { // or it would look in a minute
+				t.Fatal(err)
+			}
+			e.wait(t, "ready", func() bool {
+				code, _ := e.get("/-/ready")
+				return code == http.StatusOK
+			})
+			if n, _ := e.metric(t, "mglru_source_info", `source="hooks"`); n != 1 {
+				t.Error("no source hooks after the repair")
 			}
 		})
+	}
+}
+
+// TestAnotherUserThanRoot is told what to do.
+func TestAnotherUserThanRoot(t *testing.T) {
+	cmd := exec.Command("/bin/mglru_exporter", "check")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	ok, text := try(t, cmd)
+	if ok || !strings.HasPrefix(text, "run as uid 65534, not as root") || !strings.Contains(text, "\nwould use none: ") || !strings.Contains(text, "run as root") {
+		t.Errorf("check:\n%s", text)
 	}
 }
 
