@@ -197,6 +197,9 @@ func hostParts(cfg *config.Config, log *slog.Logger) (_ source.Source, _ sampler
 	if err != nil {
 		return nil, sampler.Deps{}, err
 	}
+	if part := cgroups.Part(); part != "" {
+		log.Warn("Not all memcgs of the host are seen", "seen", part, "repair", memcg.HostTreeRepair)
+	}
 	processes, err := process.NewProc("/proc", "/sys")
 	if err != nil {
 		return nil, sampler.Deps{}, err

@@ -55,9 +55,10 @@ type Group struct {
 // If only a part of it is mounted, as in a container, that part is all that is
 // found, with its paths from the root. In a cgroup namespace of one's own the
 // kernel pretends that a part is all, and paths will not be those of lru_gen;
-// but where the root of cgroup2 is mounted as well, as a volume, it is that.
+// but where the host's root is mounted as well, as a volume, it is that. Part and
+// Pretended report which it is.
 //
-// The error says what is missing and how to come by it.
+// The error is an *OpenError where no tree can be used.
 func Open(procRoot string) (*Hierarchy, error) {
 	path := filepath.Join(procRoot, "self/mountinfo")
 	b, err := os.ReadFile(path)
@@ -65,10 +66,10 @@ func Open(procRoot string) (*Hierarchy, error) {
 		return nil, fmt.Errorf("find where cgroups are mounted: %w", err)
 	}
 	var found []*Hierarchy
-	var without string
+	var without, elsewhere string
 	for line := range bytes.Lines(b) {
 		m, ok := parseMount(line)
-		if !ok || !m.isCgroup() || m.fs == "cgroup" && m.outside() {
+		if !ok || !m.isCgroup() {
 			continue
 		}
 		h := &Hierarchy{proc: procRoot, dir: m.point, prefix: strings.TrimSuffix(m.root, "/"), version: 1}
@@ -82,17 +83,16 @@ func Open(procRoot string) (*Hierarchy, error) {
 				without = m.point
 				continue
 			}
-			// The root of all alone has no cgroup.events.
-			part := unix.Access(filepath.Join(m.point, "cgroup.events"), unix.F_OK) == nil
-			switch {
-			case m.outside() && part:
-				continue
-			case m.outside():
-				h.above, _ = stepsUp(h.prefix)
-				h.prefix = ""
-			case h.prefix == "" && part:
-				h.pretended = 1
-			}
+		}
+		switch part := h.isPart(); {
+		case m.outside() && part:
+			elsewhere = m.point
+			continue
+		case m.outside():
+			h.above, _ = stepsUp(h.prefix)
+			h.prefix = ""
+		case h.prefix == "" && part && (h.version == 2 || inNamespace(procRoot)):
+			h.pretended = 1
 		}
 		found = append(found, h)
 	}
@@ -104,10 +104,13 @@ func Open(procRoot string) (*Hierarchy, error) {
 			return h, nil
 		}
 	}
-	if without != "" {
-		return nil, fmt.Errorf("the cgroup2 mounted at %s has no memory controller: the kernel needs CONFIG_MEMCG and to be booted without cgroup_disable=memory", without)
+	switch {
+	case elsewhere != "":
+		return nil, &OpenError{"the cgroups mounted at " + elsewhere + " are outside of our cgroup namespace, and not the host's root", HostTreeRepair}
+	case without != "":
+		return nil, &OpenError{"the cgroup2 mounted at " + without + " has no memory controller", "boot a kernel with CONFIG_MEMCG=y and without cgroup_disable=memory"}
 	}
-	return nil, errors.New("no cgroup hierarchy with the memory controller is mounted: mount -t cgroup2 none /sys/fs/cgroup")
+	return nil, &OpenError{"no cgroup hierarchy with the memory controller is mounted", "mount -t cgroup2 none /sys/fs/cgroup"}
 }
 
 // Dir returns the directory where the tree is mounted.

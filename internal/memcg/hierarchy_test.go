@@ -184,7 +184,7 @@ func TestOpenErrors(t *testing.T) {
 	}{
 		{"no cgroup is mounted", "28 1 254:1 / / rw - ext4 /dev/vda1 rw\n", "mount -t cgroup2"},
 		{"v1 without memory", "28 1 0:1 / /tmp rw - cgroup cgroup rw,cpu,memoryless\n", "mount -t cgroup2"},
-		{"a mount of what is outside of our namespace", "28 1 0:1 /.. /tmp rw - cgroup cgroup rw,memory\n", "mount -t cgroup2"},
+		{"a mount of what is outside of our namespace", "28 1 0:1 /.. /tmp rw - cgroup cgroup rw,memory\n", "--cgroupns host"},
 		{"a mount point that is hidden", "28 1 0:1 / /nonexistent rw - cgroup cgroup rw,memory\n", "mount -t cgroup2"},
 		{"junk", "\xff\n - \n- - -\n28 1 0:1 / /tmp rw - cgroup2\n", "mount -t cgroup2"},
 	}

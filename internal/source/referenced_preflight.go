@@ -65,16 +65,33 @@ func openRequirement(name, path string, flag int) preflight.Requirement {
 	return r
 }
 
-// memcgRequirement asks for cgroups with the memory controller.
+// memcgRequirement asks for cgroups with the memory controller. A part of the host's
+// tree is enough, and said.
 func memcgRequirement(procRoot string) preflight.Requirement {
 	r := preflight.Requirement{Name: "memory cgroups"}
 	h, err := memcg.Open(procRoot)
 	if err != nil {
-		r.Detail = err.Error()
-		r.Repair = "mount -t cgroup2 none /sys/fs/cgroup"
+		r.Detail, r.Repair = err.Error(), "mount -t proc proc /proc"
+		if missing, ok := errors.AsType[*memcg.OpenError](err); ok {
+			r.Detail, r.Repair = missing.Found, missing.Repair
+		}
 		return r
 	}
-	r.Met, r.Detail = true, fmt.Sprintf("cgroup v%d at %s", h.Version(), h.Dir())
+	r.Met, r.Detail = true, fmt.Sprintf("cgroup v%d at %s, the host's tree", h.Version(), h.Dir())
+	if part := h.Part(); part != "" {
+		r.Detail = fmt.Sprintf("cgroup v%d at %s, %s", h.Version(), h.Dir(), part)
+		r.Note = "not all memcgs of the host are seen; to see them, " + memcg.HostTreeRepair
+	}
+	return r
+}
+
+// memcgPathsRequirement is memcgRequirement of sources that look memcgs up in lru_gen,
+// which has paths from the host's root. In a cgroup namespace / is another memcg.
+func memcgPathsRequirement(procRoot string) preflight.Requirement {
+	r := memcgRequirement(procRoot)
+	if h, err := memcg.Open(procRoot); err == nil && h.Pretended() {
+		r.Met, r.Note, r.Repair = false, "", memcg.HostTreeRepair
+	}
 	return r
 }
 

@@ -119,7 +119,7 @@ func openHooks(log *slog.Logger) (Source, error) {
 }
 
 func preflightHooks() []preflight.Requirement {
-	return append(bpf.PreflightHooks(), lruGenRequirement(), memcgRequirement("/proc"), pidNamespaceRequirement("/proc"),
+	return append(bpf.PreflightHooks(), lruGenRequirement(), memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
 		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys"))
 }
 

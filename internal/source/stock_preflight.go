@@ -31,7 +31,7 @@ func preflightStock() []preflight.Requirement {
 			lruGen.Detail = lruGenPath + " can be read and written"
 		}
 	}
-	return append(bpf.PreflightStock(), lruGen, memcgRequirement("/proc"), pidNamespaceRequirement("/proc"),
+	return append(bpf.PreflightStock(), lruGen, memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
 		pagemapRequirement(), pagemapAccess().requirement("/proc"))
 }
 
