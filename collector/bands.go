@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"mglru_exporter/internal/memcg"
 )
 
 // bands is the heat of a process along its address space.
 type bands struct {
-	accesses, resident, info *prometheus.Desc
+	accesses, resident, info *family
 	addresses                bool
 }
 
@@ -35,7 +33,7 @@ func newBands(process []string, addresses bool) bands {
 	}
 }
 
-func (b bands) descs() []*prometheus.Desc { return []*prometheus.Desc{b.accesses, b.resident, b.info} }
+func (b bands) descs() []*family { return []*family{b.accesses, b.resident, b.info} }
 
 func (b bands) emit(e *emitter, r *row) {
 	for i := range r.bands {

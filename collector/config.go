@@ -10,7 +10,7 @@ import (
 // ConfigReload tells whether the configuration in use is the one in the file.
 // Its methods may be called from several goroutines.
 type ConfigReload struct {
-	successful, timestamp *prometheus.Desc
+	successful, timestamp *family
 
 	mu   sync.Mutex // guards what follows
 	ok   bool
@@ -44,8 +44,8 @@ func (c *ConfigReload) Failed() {
 
 // Describe implements prometheus.Collector.
 func (c *ConfigReload) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.successful
-	ch <- c.timestamp
+	ch <- c.successful.Desc
+	ch <- c.timestamp.Desc
 }
 
 // Collect implements prometheus.Collector.

@@ -1,15 +1,13 @@
 package collector
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
 )
 
 // containers is which container and pod a memcg belongs to.
 type containers struct {
-	info *prometheus.Desc
+	info *family
 }
 
 func newContainers() containers {
@@ -19,7 +17,7 @@ func newContainers() containers {
 	}
 }
 
-func (c containers) descs() []*prometheus.Desc { return []*prometheus.Desc{c.info} }
+func (c containers) descs() []*family { return []*family{c.info} }
 
 func (c containers) emit(e *emitter, m *heat.MemcgSnapshot) {
 	if found, ok := memcg.FindContainer(m.Path); ok {

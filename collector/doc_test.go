@@ -257,6 +257,10 @@ func TestDocumentation(t *testing.T) {
 [Passes](../README.md) have the kernel harvest accessed bits, some passes make a window, and at the end of a window each resident page is
 hot, warm, cold or unobserved. The labels pid and comm can be turned off in the configuration; node is "unknown" where it is not
 known, and pid "other" stands for the processes beyond a memcg's largest. Beside these there are ` + "`go_*`, `process_*` and `promhttp_*`" + ` of the exporter itself.
+
+Prometheus gets OpenMetrics, where each counter and histogram has a series more, ` + "`…_created`" + `: when it began to count. With the feature flag
+` + "`created-timestamp-zero-ingestion`" + ` Prometheus takes these as start times, and stores them as series without it. All series of one snapshot, those with
+the label memcg and those of the source, are the same in each scrape of it.
 `)
 	for _, f := range families {
 		n, ok := notes[f.GetName()]

@@ -1,14 +1,12 @@
 package collector
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"mglru_exporter/internal/heat"
 )
 
 // excluded is what the config's regions leave out of all else.
 type excluded struct {
-	bytes *prometheus.Desc
+	bytes *family
 }
 
 func newExcluded(area []string) excluded {
@@ -18,7 +16,7 @@ func newExcluded(area []string) excluded {
 	}
 }
 
-func (x excluded) descs() []*prometheus.Desc { return []*prometheus.Desc{x.bytes} }
+func (x excluded) descs() []*family { return []*family{x.bytes} }
 
 func (x excluded) emit(e *emitter, r *row) {
 	for i := range r.excluded {

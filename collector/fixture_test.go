@@ -11,7 +11,7 @@ func bounds() []uint64 { return []uint64{0, 64, 512, 2048} }
 
 // histogram makes one of counts, the rest of which are 0.
 func histogram(sum uint64, counts ...uint64) heat.Histogram {
-	h := heat.Histogram{Bounds: bounds(), Counts: make([]uint64, len(bounds())+1), Sum: sum}
+	h := heat.Histogram{Since: time.UnixMilli(1_763_760_000_000), Bounds: bounds(), Counts: make([]uint64, len(bounds())+1), Sum: sum}
 	copy(h.Counts, counts)
 	return h
 }
@@ -37,7 +37,7 @@ func twoNodes() *heat.Snapshot {
 						{Accesses: 104, Resident: mib, Start: 0x7f2a5be00000, Mapping: "/usr/lib/a\\012b\xff.so (deleted)"},
 					}, Excluded: []heat.Excluded{{Node: 1, Type: heat.Anon, Bytes: 7 * mib}, {Node: -1, Type: heat.File, Bytes: 4096}}, Areas: []heat.Area{
 						{Node: 0, Type: heat.Anon, Hot: 16 * mib, Warm: 4 * mib, Cold: 100 * mib, Unobserved: 8 * mib, Resident: 128 * mib, Accesses: histogram(29_100, 40, 7, 3, 14),
-							Idle: []uint64{100 * mib, 90 * mib, 8192}, Reaccessed: []uint64{5 * mib, 4 * mib, 0}, HeatRatio: 0.125, HeatKnown: true,
+							Since: time.UnixMilli(1_763_760_000_000), Idle: []uint64{100 * mib, 90 * mib, 8192}, Reaccessed: []uint64{5 * mib, 4 * mib, 0}, HeatRatio: 0.125, HeatKnown: true,
 							Never: []heat.MappingBytes{{Mapping: "[heap]", Bytes: 60 * mib}, {Mapping: "[anon:jemalloc]", Bytes: 8192}, {Mapping: heat.OtherMappings, Bytes: mib}}},
 						{Node: 0, Type: heat.File, Hot: 4096, Cold: mib - 4096, Resident: mib, Accesses: histogram(4, 0, 1),
 							Idle: []uint64{0, 0, 0}, Reaccessed: []uint64{4096, 0, 0}, HeatRatio: 1, HeatKnown: true,
@@ -56,6 +56,7 @@ func twoNodes() *heat.Snapshot {
 				TrackedRegions:   69,
 				UntrackedRegions: 12,
 				Passes: heat.PassStats{
+					Since:          time.UnixMilli(1_763_750_000_000),
 					Passes:         101,
 					Failures:       map[string]uint64{"memcg_gone": 0, "raced": 2},
 					DurationBounds: []float64{0.01, 0.1, 1},
@@ -87,6 +88,7 @@ func twoNodes() *heat.Snapshot {
 			},
 		},
 		Self: heat.SelfStats{
+			Since:          time.UnixMilli(1_763_740_000_000),
 			BPFMemoryBytes: 17 * mib,
 			CPUSeconds:     map[string]float64{"age": 2.5, "fold": 0.25, "generations": 0.5, "residency": 1.75, "window": 0.125},
 			MemcgsMatched:  2,

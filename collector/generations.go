@@ -3,15 +3,13 @@ package collector
 import (
 	"strconv"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
 )
 
 // generations is what the kernel itself knows of a memcg's pages.
 type generations struct {
-	bytes, age *prometheus.Desc
+	bytes, age *family
 }
 
 func newGenerations() generations {
@@ -23,7 +21,7 @@ func newGenerations() generations {
 	}
 }
 
-func (g generations) descs() []*prometheus.Desc { return []*prometheus.Desc{g.bytes, g.age} }
+func (g generations) descs() []*family { return []*family{g.bytes, g.age} }
 
 func (g generations) emit(e *emitter, m *heat.MemcgSnapshot) {
 	path := memcg.CleanLabel(m.Path)

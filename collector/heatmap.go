@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // Heatmap tells what the past windows take that are kept for heatmaps.
 type Heatmap struct {
 	stats          func() (bytes, omitted int)
-	bytes, omitted *prometheus.Desc
+	bytes, omitted *family
 }
 
 // NewHeatmap returns a Heatmap. Stats tells how many bytes are kept, and how many
@@ -22,8 +22,8 @@ func NewHeatmap(stats func() (bytes, omitted int)) *Heatmap {
 
 // Describe implements prometheus.Collector.
 func (h *Heatmap) Describe(ch chan<- *prometheus.Desc) {
-	ch <- h.bytes
-	ch <- h.omitted
+	ch <- h.bytes.Desc
+	ch <- h.omitted.Desc
 }
 
 // Collect implements prometheus.Collector.

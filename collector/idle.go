@@ -5,15 +5,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"mglru_exporter/internal/heat"
 )
 
 // idle is for how long a process's memory has been idle, what of it was accessed
 // again, and how hot it has been over time.
 type idle struct {
-	bytes, reaccessed, heat *prometheus.Desc
+	bytes, reaccessed, heat *family
 }
 
 func newIdle(area []string) idle {
@@ -28,7 +26,7 @@ func newIdle(area []string) idle {
 	}
 }
 
-func (d idle) descs() []*prometheus.Desc { return []*prometheus.Desc{d.bytes, d.reaccessed, d.heat} }
+func (d idle) descs() []*family { return []*family{d.bytes, d.reaccessed, d.heat} }
 
 func (d idle) emit(e *emitter, r *row) {
 	for i := range r.areas {
@@ -37,7 +35,7 @@ func (d idle) emit(e *emitter, r *row) {
 		for k, age := range r.ages(a) {
 			aged := slices.Concat(labels, []string{ageLabel(age)})
 			e.gauge(d.bytes, float64(a.Idle[k]), aged...)
-			e.counter(d.reaccessed, float64(a.Reaccessed[k]), aged...)
+			e.counter(d.reaccessed, float64(a.Reaccessed[k]), a.Since, aged...)
 		}
 		if a.HeatKnown {
 			e.gauge(d.heat, a.HeatRatio, labels...)
@@ -45,9 +43,10 @@ func (d idle) emit(e *emitter, r *row) {
 	}
 }
 
-// idleSeries is the number of series that emit makes of an area.
+// idleSeries is the number of series that emit makes of an area: of each age the
+// bytes, the counter and its start.
 func (r *row) idleSeries(a *heat.Area) uint64 {
-	n := 2 * uint64(len(r.ages(a)))
+	n := 3 * uint64(len(r.ages(a)))
 	if a.HeatKnown {
 		n++
 	}

@@ -1,8 +1,6 @@
 package collector
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"mglru_exporter/internal/heat"
 )
 
@@ -14,7 +12,7 @@ const (
 
 // memory is how much of a process's memory is in which state.
 type memory struct {
-	hot, warm, cold, unobserved, resident, swapped *prometheus.Desc
+	hot, warm, cold, unobserved, resident, swapped *family
 }
 
 // shared is what every reader of per-process bytes has to know.
@@ -37,8 +35,8 @@ func newMemory(process, area []string) memory {
 	}
 }
 
-func (m memory) descs() []*prometheus.Desc {
-	return []*prometheus.Desc{m.hot, m.warm, m.cold, m.unobserved, m.resident, m.swapped}
+func (m memory) descs() []*family {
+	return []*family{m.hot, m.warm, m.cold, m.unobserved, m.resident, m.swapped}
 }
 
 func (m memory) emit(e *emitter, r *row) {

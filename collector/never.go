@@ -3,15 +3,13 @@ package collector
 import (
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
 )
 
 // never is the memory that nobody has ever been seen to access.
 type never struct {
-	bytes *prometheus.Desc
+	bytes *family
 }
 
 func newNever(area []string) never {
@@ -21,7 +19,7 @@ func newNever(area []string) never {
 	}
 }
 
-func (n never) descs() []*prometheus.Desc { return []*prometheus.Desc{n.bytes} }
+func (n never) descs() []*family { return []*family{n.bytes} }
 
 func (n never) emit(e *emitter, r *row) {
 	for i := range r.areas {

@@ -77,7 +77,7 @@ func TestMaxSeriesDropsTheSmallestProcessesWhole(t *testing.T) {
 	process := func(pid int, resident uint64) heat.Series {
 		return heat.Series{PID: pid, Areas: []heat.Area{{Cold: resident, Resident: resident, Accesses: histogram(1)}}}
 	}
-	const each = 1 + 5 + 4 + 3 // swapped, gauges, bounds, +Inf with sum and count
+	const each = 1 + 5 + 4 + 4 // swapped, gauges, bounds, +Inf with sum, count and start
 	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{
 		{Path: "/a", WindowEnd: time.Unix(1, 0), Series: []heat.Series{process(1, 100), process(2, 300)}},
 		{Path: "/b", WindowEnd: time.Unix(1, 0), Series: []heat.Series{process(3, 200), process(4, 100)}},
@@ -107,7 +107,7 @@ func TestMaxSeriesDropsTheSmallestProcessesWhole(t *testing.T) {
 						}
 						series++
 						if h := m.GetHistogram(); h != nil {
-							series += len(h.GetBucket()) + 2
+							series += len(h.GetBucket()) + 3
 						}
 					}
 				}

@@ -1,18 +1,16 @@
 package collector
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
 )
 
 // passes is what the exporter did to each memcg, and what it missed.
 type passes struct {
-	passes, duration, failures, delay *prometheus.Desc
-	records, lost, skips, resets      *prometheus.Desc
-	processes, regions, untracked     *prometheus.Desc
-	window, number                    *prometheus.Desc
+	passes, duration, failures, delay *family
+	records, lost, skips, resets      *family
+	processes, regions, untracked     *family
+	window, number                    *family
 }
 
 func newPasses() passes {
@@ -46,8 +44,8 @@ func newPasses() passes {
 	}
 }
 
-func (p passes) descs() []*prometheus.Desc {
-	return []*prometheus.Desc{
+func (p passes) descs() []*family {
+	return []*family{
 		p.passes, p.duration, p.failures, p.delay, p.records, p.lost,
 		p.skips, p.resets, p.processes, p.regions, p.untracked, p.window, p.number,
 	}
@@ -55,14 +53,14 @@ func (p passes) descs() []*prometheus.Desc {
 
 func (p passes) emit(e *emitter, m *heat.MemcgSnapshot) {
 	s, path := &m.Passes, memcg.CleanLabel(m.Path)
-	e.counter(p.passes, float64(s.Passes), path)
-	e.histogram(p.duration, s.DurationBounds, s.DurationCounts, s.DurationSum, path)
-	e.byReason(p.failures, s.Failures, path)
-	e.counter(p.delay, s.Delay, path)
-	e.counter(p.records, float64(s.Records), path)
-	e.counter(p.lost, float64(s.Lost), path)
-	e.byReason(p.skips, s.Skips, path)
-	e.byReason(p.resets, s.Resets, path)
+	e.counter(p.passes, float64(s.Passes), s.Since, path)
+	e.histogram(p.duration, s.DurationBounds, s.DurationCounts, s.DurationSum, s.Since, path)
+	e.byReason(p.failures, s.Failures, s.Since, path)
+	e.counter(p.delay, s.Delay, s.Since, path)
+	e.counter(p.records, float64(s.Records), s.Since, path)
+	e.counter(p.lost, float64(s.Lost), s.Since, path)
+	e.byReason(p.skips, s.Skips, s.Since, path)
+	e.byReason(p.resets, s.Resets, s.Since, path)
 	e.gauge(p.processes, float64(m.TrackedProcesses), path)
 	e.gauge(p.regions, float64(m.TrackedRegions), path)
 	e.gauge(p.untracked, float64(m.UntrackedRegions), path)

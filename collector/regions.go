@@ -12,7 +12,7 @@ import (
 
 // regions is how often the regions of a process are accessed.
 type regions struct {
-	accesses *prometheus.Desc
+	accesses *family
 }
 
 func newRegions(area []string) regions {
@@ -22,7 +22,7 @@ func newRegions(area []string) regions {
 	}
 }
 
-func (g regions) descs() []*prometheus.Desc { return []*prometheus.Desc{g.accesses} }
+func (g regions) descs() []*family { return []*family{g.accesses} }
 
 func (g regions) emit(e *emitter, r *row) {
 	var bounds []float64
@@ -36,8 +36,8 @@ func (g regions) emit(e *emitter, r *row) {
 		for _, b := range h.Bounds {
 			bounds = append(bounds, float64(b))
 		}
-		e.histogram(g.accesses, bounds, h.Counts, float64(h.Sum), r.areaLabels(a)...)
-		if last := len(e.metrics) - 1; len(h.Native) > 0 {
+		e.histogram(g.accesses, bounds, h.Counts, float64(h.Sum), h.Since, r.areaLabels(a)...)
+		if last := len(e.metrics) - 1; last >= 0 && len(h.Native) > 0 {
 			e.metrics[last] = withNative(e.metrics[last], g.accesses, h, r.areaLabels(a))
 		}
 	}
@@ -45,17 +45,17 @@ func (g regions) emit(e *emitter, r *row) {
 
 // withNative gives a classic histogram native buckets beside its own. Prometheus
 // asks for them in the protobuf format; the text format has no room for them.
-func withNative(classic prometheus.Metric, d *prometheus.Desc, h *heat.Histogram, labels []string) prometheus.Metric {
+func withNative(classic prometheus.Metric, d *family, h *heat.Histogram, labels []string) prometheus.Metric {
 	buckets := map[int]int64{}
 	for i, n := range h.Native[1:] {
 		if n > 0 {
 			buckets[i] = int64(n)
 		}
 	}
-	native, err := prometheus.NewConstNativeHistogram(d, h.Count(), float64(h.Sum), buckets, nil, h.Native[0],
+	native, err := prometheus.NewConstNativeHistogram(d.Desc, h.Count(), float64(h.Sum), buckets, nil, h.Native[0],
 		heat.NativeSchema, prometheus.DefNativeHistogramZeroThreshold, time.Time{}, labels...)
 	if err != nil {
-		return prometheus.NewInvalidMetric(d, err)
+		return prometheus.NewInvalidMetric(d.Desc, err)
 	}
 	return bothHistograms{classic, native}
 }
@@ -79,10 +79,10 @@ func (b bothHistograms) Write(out *dto.Metric) error {
 }
 
 // regionSeries is the number of series of a histogram: its buckets, the one
-// above all bounds, its sum and its count; 0 where there is none.
+// above all bounds, its sum, its count and its start; 0 where there is none.
 func regionSeries(h *heat.Histogram) uint64 {
 	if len(h.Counts) == 0 {
 		return 0
 	}
-	return uint64(len(h.Bounds)) + 3
+	return uint64(len(h.Bounds)) + 4
 }

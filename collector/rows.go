@@ -19,6 +19,7 @@ type row struct {
 	areas    []heat.Area
 	bands    []heat.Band // none of more than one process
 	excluded []heat.Excluded
+	place    int  // among all rows
 	shared   bool // areas and excluded are a snapshot's and must not be changed
 }
 
@@ -49,7 +50,7 @@ func makeRows(memcgs []*heat.MemcgSnapshot, opts Options) []*row {
 				r.merge(s)
 				continue
 			}
-			r := &row{labels: labels, swapped: s.SwappedBytes, idleAges: m.IdleAges, areas: s.Areas, bands: s.Bands, excluded: s.Excluded, shared: true}
+			r := &row{labels: labels, swapped: s.SwappedBytes, idleAges: m.IdleAges, areas: s.Areas, bands: s.Bands, excluded: s.Excluded, place: len(rows), shared: true}
 			for k := range s.Areas {
 				r.resident += s.Areas[k].Resident
 			}
@@ -84,6 +85,7 @@ func (r *row) merge(s *heat.Series) {
 		b := &r.areas[i]
 		mergeIdle(b, &a)
 		mergeNever(b, &a)
+		b.Since = earlier(b.Since, a.Since)
 		b.Hot += a.Hot
 		b.Warm += a.Warm
 		b.Cold += a.Cold
@@ -120,8 +122,17 @@ func mergeHistograms(a, b heat.Histogram) heat.Histogram {
 			a.Native[i] += n
 		}
 		a.Sum += b.Sum
+		a.Since = earlier(a.Since, b.Since)
 		return a
 	}
+}
+
+// earlier returns the earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // size is the number of series of a row.

@@ -102,7 +102,10 @@ func TestProcessFamiliesAreAllOfThem(t *testing.T) {
 // seriesOf is how many series Prometheus makes of a metric.
 func seriesOf(m *dto.Metric) int {
 	if h := m.GetHistogram(); h != nil {
-		return len(h.GetBucket()) + 3
+		return len(h.GetBucket()) + 4 // with its start
+	}
+	if m.GetCounter() != nil {
+		return 2
 	}
 	return 1
 }

@@ -1,16 +1,17 @@
 package collector
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
+	"maps"
+	"slices"
 
 	"mglru_exporter/internal/heat"
 )
 
 // self is what the exporter tells of itself, beyond single memcgs.
 type self struct {
-	source, walker           *prometheus.Desc
-	matched, removed         *prometheus.Desc
-	dropped, bpfMemory, cpus *prometheus.Desc
+	source, walker           *family
+	matched, removed         *family
+	dropped, bpfMemory, cpus *family
 }
 
 func newSelf() self {
@@ -32,8 +33,8 @@ func newSelf() self {
 	}
 }
 
-func (s self) descs() []*prometheus.Desc {
-	return []*prometheus.Desc{s.source, s.walker, s.matched, s.removed, s.dropped, s.bpfMemory, s.cpus}
+func (s self) descs() []*family {
+	return []*family{s.source, s.walker, s.matched, s.removed, s.dropped, s.bpfMemory, s.cpus}
 }
 
 func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
@@ -48,10 +49,10 @@ func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
 		}
 	}
 	e.gauge(s.matched, float64(snap.Self.MemcgsMatched))
-	e.counter(s.removed, float64(snap.Self.MemcgsRemoved))
-	e.counter(s.dropped, float64(dropped))
+	e.counter(s.removed, float64(snap.Self.MemcgsRemoved), snap.Self.Since)
+	e.counter(s.dropped, float64(dropped), snap.Self.Since)
 	e.gauge(s.bpfMemory, float64(snap.Self.BPFMemoryBytes))
-	for part, v := range snap.Self.CPUSeconds {
-		e.counter(s.cpus, v, part)
+	for _, part := range slices.Sorted(maps.Keys(snap.Self.CPUSeconds)) {
+		e.counter(s.cpus, snap.Self.CPUSeconds[part], snap.Self.Since, part)
 	}
 }

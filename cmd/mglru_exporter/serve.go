@@ -61,7 +61,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	r.state.Succeeded(time.Now())
 	history := heatmap.New(int(cfg.Limits.MaxHeatmapBytes))
 	r.history = history
-	reg := s.registry(r.collector, r.state, collector.NewHeatmap(func() (bytes, omitted int) {
+	reg := s.registry(r.state, collector.NewHeatmap(func() (bytes, omitted int) {
 		s := history.Stats()
 		return s.Bytes, s.Omitted
 	}))
@@ -74,6 +74,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		Flags:         s.web,
 		TelemetryPath: s.telemetryPath,
 		MaxRequests:   s.maxRequests,
+		Series:        func() web.Series { return r.collector.Page() },
 		Registry:      reg,
 		Instrument:    !s.noExporterMetrics,
 		Ready:         func() (string, error) { return matching(mon.Snapshot()), mon.Ready() },

@@ -72,6 +72,9 @@ func (c *clock) now() time.Duration {
 	return c.ends[len(c.ends)-1]
 }
 
+// windowBegan is when the first pass of the window under way began.
+func (c *clock) windowBegan() time.Time { return c.epoch.Add(c.begins[0]) }
+
 // ended is when the last pass ended.
 func (c *clock) ended() time.Time { return c.epoch.Add(c.now()) }
 

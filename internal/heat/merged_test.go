@@ -56,6 +56,10 @@ func TestReloadOfOneCounterKeepsTheOthers(t *testing.T) {
 	if after.HeatRatio > 0.001 { // the first windows' was 0, and is to weigh almost all
 		t.Errorf("the heat ratio went from %v to %v", before.HeatRatio, after.HeatRatio)
 	}
+	if before.Since.IsZero() || !before.Since.Equal(before.Accesses.Since) || !after.Since.Equal(before.Since) || !after.Accesses.Since.After(before.Accesses.Since) {
+		t.Errorf("counters began at %v and %v, then at %v and %v; want only the histogram to begin again",
+			before.Since, before.Accesses.Since, after.Since, after.Accesses.Since)
+	}
 	if len(after.Accesses.Counts) != 4 || after.Accesses.Sum != 1 {
 		t.Errorf("accesses by the new buckets are %v, and %d in all; want those of one window", after.Accesses.Counts, after.Accesses.Sum)
 	}

@@ -58,7 +58,7 @@ func (cs counters) change(from, to *Params) {
 	buckets, ages := !slices.Equal(from.RegionBuckets, to.RegionBuckets), !slices.Equal(from.IdleAges, to.IdleAges)
 	for _, c := range cs {
 		if buckets {
-			c.accesses = newHistogram(slices.Clone(to.RegionBuckets))
+			c.accesses, c.accessesSince = newHistogram(slices.Clone(to.RegionBuckets)), time.Time{}
 		}
 		if !ages {
 			continue
@@ -97,6 +97,13 @@ func (t *Tracker) attach(counts counters, s *Series) {
 		if c == nil {
 			continue
 		}
+		if c.since.IsZero() {
+			c.since = t.clock.windowBegan()
+		}
+		if c.accessesSince.IsZero() {
+			c.accessesSince = t.clock.windowBegan()
+		}
+		a.Since, a.Accesses.Since = c.since, c.accessesSince
 		copy(a.Accesses.Counts, c.accesses.Counts)
 		copy(a.Accesses.Native, c.accesses.Native)
 		a.Accesses.Sum = c.accesses.Sum

@@ -100,6 +100,8 @@ type Area struct {
 	Hot, Warm, Cold, Unobserved uint64
 	// Resident is counted by itself, when residency is read.
 	Resident uint64
+	// Since is when Reaccessed began to count; zero where that is not known.
+	Since time.Time
 	// Accesses has one observation for each watched region and window since
 	// the series began.
 	Accesses Histogram
@@ -144,6 +146,8 @@ type Histogram struct {
 	Counts []uint64
 	// Sum is the sum of all observations.
 	Sum uint64
+	// Since is when the histogram began to count; zero where that is not known.
+	Since time.Time
 	// Native counts the same observations by the buckets of a native histogram of
 	// NativeSchema: element 0 those of 0, element i+1 those above 2^((i-1)/4) and
 	// up to 2^(i/4).
@@ -167,8 +171,10 @@ func (h *Histogram) Count() uint64 {
 	return n
 }
 
-// PassStats counts the passes of one memcg since the exporter began.
+// PassStats counts the passes of one memcg since it came under watch.
 type PassStats struct {
+	// Since is when these counters began; zero where that is not known.
+	Since time.Time
 	// Passes is the number of passes that ran, failed ones included.
 	Passes uint64
 	// Failures counts failed passes by reason.
@@ -195,6 +201,8 @@ type PassStats struct {
 
 // SelfStats is what the exporter tells of itself.
 type SelfStats struct {
+	// Since is when these counters began; zero where that is not known.
+	Since time.Time
 	// BPFMemoryBytes is the memory locked by BPF maps and programs.
 	BPFMemoryBytes uint64
 	// CPUSeconds is the CPU time used since start, by part. It has all that the

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 )
 
 // maxMerged is how many merged series are remembered, if there are no more. What is
@@ -36,6 +37,9 @@ type counter struct {
 	// or cold.
 	found, judged uint64
 	never         neverCount
+	// since and accessesSince are when reaccessed and accesses began to count; zero
+	// until the first window that has them ends.
+	since, accessesSince time.Time
 	// lasting is set once there is more than never, which is the window's alone:
 	// from then on the area is there even without a byte.
 	lasting bool

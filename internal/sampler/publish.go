@@ -85,6 +85,7 @@ func (s *Sampler) publish() {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	snap := &heat.Snapshot{Source: s.src.Info(), MemcgSet: s.memcgSet, Self: heat.SelfStats{
+		Since:          s.since,
 		BPFMemoryBytes: s.src.MemoryBytes(),
 		CPUSeconds:     s.cpu.seconds(),
 		MemcgsMatched:  len(s.groups),

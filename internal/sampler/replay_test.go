@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -115,13 +116,14 @@ func TestReplayIsWhatWasRecorded(t *testing.T) {
 	}
 }
 
-// facts are snapshots as JSON, but for who measured and at what cost.
+// facts are snapshots as JSON, but for who measured, since when and at what cost.
 func facts(t *testing.T, snaps ...*heat.Snapshot) []string {
 	t.Helper()
 	var out []string
 	for _, s := range snaps {
 		c := *s
 		c.Source, c.MemcgSet, c.Self.CPUSeconds, c.Self.BPFMemoryBytes = heat.SourceInfo{}, 0, nil, 0
+		c.Self.Since = time.Time{}
 		if len(c.Self.OtherWalkers) == 0 {
 			c.Self.OtherWalkers = nil
 		}
@@ -130,7 +132,8 @@ func facts(t *testing.T, snaps ...*heat.Snapshot) []string {
 			copied := *c.Memcgs[i]
 			m := &copied
 			c.Memcgs[i] = m
-			m.WindowEnd = m.WindowEnd.UTC().Round(0)
+			m.WindowEnd, m.Passes.Since = m.WindowEnd.UTC().Round(0), time.Time{}
+			// Processes' own counters begin with a window, which is recorded.
 			m.Series = slices.Clone(m.Series)
 			for j := range m.Series {
 				m.Series[j].Bands = slices.Clone(m.Series[j].Bands)

@@ -52,7 +52,8 @@ type Sampler struct {
 	deps Deps
 	src  source.Source
 
-	plan atomic.Pointer[plan]
+	since time.Time
+	plan  atomic.Pointer[plan]
 	// reloaded has room for one word that the plan is another one.
 	reloaded chan struct{}
 	budget   budget
@@ -115,6 +116,7 @@ func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
 		missing:   map[string]uint64{},
 		unmatched: map[string]bool{},
 		memcgSet:  1,
+		since:     time.Now(),
 	}
 	s.plan.Store(p)
 	if s.deps.Now == nil {
@@ -325,7 +327,7 @@ func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, cfg *config.Config,
 	if err != nil {
 		return err
 	}
-	g.changes = &s.changes
+	g.changes, g.stats.Since = &s.changes, s.deps.Now()
 	g.due = now
 	g.lock() // for the first time: the next snapshot shows the group
 	g.mu.Unlock()

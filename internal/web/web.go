@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 
 	"mglru_exporter/internal/web/ui"
@@ -47,7 +46,10 @@ type Options struct {
 	// MaxRequests is how many scrapes may run at the same time; more are
 	// turned away with status 503. 0 is no bound.
 	MaxRequests int
-	// Registry has the metrics.
+	// Series returns the metrics of the current snapshot; nil for none. They come
+	// before those of the Registry, and are encoded once as long as they are the same.
+	Series func() Series
+	// Registry has all other metrics, which are gathered for each scrape.
 	Registry *prometheus.Registry
 	// Instrument adds metrics about scrapes to the registry.
 	Instrument bool
@@ -163,20 +165,6 @@ func hurry(h http.Handler) http.Handler {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
 		h.ServeHTTP(w, r)
 	})
-}
-
-// metrics serves what can be gathered even if a collector has an error, which
-// is logged.
-func metrics(o Options) http.Handler {
-	h := promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
-		ErrorHandling:       promhttp.ContinueOnError,
-		MaxRequestsInFlight: o.MaxRequests,
-	})
-	if o.Instrument {
-		h = promhttp.InstrumentMetricHandler(o.Registry, h)
-	}
-	return h
 }
 
 func landingPage(o Options) (http.Handler, error) {

@@ -1,48 +1,11 @@
 package collector_test
 
 import (
-	"bytes"
 	"fmt"
-	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/expfmt"
-
-	"mglru_exporter/collector"
 	"mglru_exporter/internal/heat"
 )
-
-// BenchmarkScrape is a whole scrape, to the text that goes over the wire, of
-// 20,000 process series: once of a snapshot seen before, once of a new one.
-func BenchmarkScrape(b *testing.B) {
-	for _, fresh := range []bool{false, true} {
-		b.Run(fmt.Sprintf("newSnapshot=%v", fresh), func(b *testing.B) {
-			snap := manySeries(20_000)
-			reg := prometheus.NewRegistry()
-			reg.MustRegister(collector.New(func() *heat.Snapshot { return snap }, collector.Options{LabelPID: true, LabelComm: true, MaxSeries: 20_000}))
-			var out bytes.Buffer
-			b.ReportAllocs()
-			for b.Loop() {
-				if fresh {
-					again := *snap
-					snap = &again
-				}
-				families, err := reg.Gather()
-				if err != nil {
-					b.Fatal(err)
-				}
-				out.Reset()
-				for _, f := range families {
-					if _, err := expfmt.MetricFamilyToText(&out, f); err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
-			b.ReportMetric(float64(len(samples(out.String(), "mglru_"))), "series")
-		})
-	}
-}
 
 // manySeries is a snapshot of about n process series.
 func manySeries(n int) *heat.Snapshot {
