@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .PHONY: help run demo screenshots build test test-rest test-all check test-unit test-dashboards test-vm test-vm-core test-vm-rest \
-	test-demo fuzz bench bench-vm kernels lint generate check-generated deps deps-test clean
+	test-demo fuzz bench bench-vm bench-harm kernels lint generate check-generated deps deps-test clean
 
 export MGLRU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mglru_exporter
 export PATH := $(MGLRU_CACHE)/tools/go/bin:$(MGLRU_CACHE)/tools/bin:$(PATH)
@@ -117,6 +117,10 @@ bench: ## benchmarks of the Go code
 bench-vm: ## cost of watching, in a guest that counts instructions, on the plain, the patched and Debian's kernel
 	@scripts/deps go kernel guest
 	@go test -tags vm -v -count 1 -timeout 0 -run '^TestBench$$$(if $(RUN),/$(RUN))' ./test/vm
+
+bench-harm: ## what watching does to a process under load, in such a guest; RUN=TestHarm/reader for some
+	@scripts/deps go kernel guest memcached
+	@go test -tags vm -v -count 1 -timeout 0 -run '^TestHarm$$$(if $(RUN),/$(RUN))' ./test/vm
 
 lint: ## golangci-lint, shellcheck, deploy/
 	@scripts/deps go lint

@@ -49,7 +49,7 @@ func runBench(t *testing.T, kernel string, image *Image) (results []measured) {
 		Kernel: k, Image: image, Machine: CountingMachine(), Timeout: BenchSuite.Timeout,
 		ConsoleLog: filepath.Join(CacheDir(), "log", strings.ReplaceAll(t.Name(), "/", "-")+".console"),
 		Jobs: []Job{{Name: name, Dir: "/src/" + BenchSuite.Package, Args: []string{
-			"env", "MGLRU_KERNEL=" + kernel, "./" + name + ".test", "-test.v", "-test.timeout=" + BenchSuite.Timeout.String(),
+			"env", "MGLRU_KERNEL=" + kernel, "./" + name + ".test", "-test.v", "-test.run=^TestCost$", "-test.timeout=" + BenchSuite.Timeout.String(),
 		}}},
 	}
 	var start time.Time

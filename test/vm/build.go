@@ -57,6 +57,12 @@ func BuildWorkload(ctx context.Context, out string) error {
 		filepath.Join(Root(), "test/vm/workload/workload.c")))
 }
 
+// BuildRequests compiles the workload of the harm benchmark to the file out.
+func BuildRequests(ctx context.Context, out string) error {
+	return run(command(ctx, "gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-s", "-o", out,
+		filepath.Join(Root(), "test/vm/workload/requests.c"), "-lm"))
+}
+
 // BuildTest compiles the tests of a package, with build tags, to the file out,
 // statically.
 func BuildTest(ctx context.Context, pkg, tags, out string) error {
