@@ -1,9 +1,10 @@
-// Command dashboards writes Grafana's dashboards into the working directory. They
-// are made from code so that filters, colours and units are the same everywhere;
+// Command dashboards writes Grafana's dashboards into the working directory, and the
+// runbook's address into the alerts. Dashboards are made from code so that filters, colours and units are the same everywhere;
 // a test runs every query against a Prometheus (dashboards/test).
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -21,5 +22,9 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	}
+	if err := linkRunbook("rules", cmp.Or(os.Getenv("RUNBOOK_URL"), runbook)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }

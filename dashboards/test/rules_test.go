@@ -2,6 +2,7 @@ package test
 
 import (
 	"maps"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,7 +64,7 @@ func TestAlertsAreExplainedAndTested(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^### (\w+)$`).FindAllSubmatch(runbook, -1) {
 		sections[string(m[1])] = true
 	}
-	tested := alertCases(t)
+	tested, bases := alertCases(t), map[string]bool{}
 	for _, r := range rules(t) {
 		if r.Alert == "" {
 			continue
@@ -75,8 +76,13 @@ func TestAlertsAreExplainedAndTested(t *testing.T) {
 			if r.For == "" || r.Annotations["summary"] == "" || !strings.Contains(r.Annotations["description"], "{{ $labels.instance }}") {
 				t.Errorf("want for, a summary, and a description that says where: %+v", r)
 			}
-			if want := "docs/RUNBOOK.md#" + strings.ToLower(r.Alert); r.Annotations["runbook_url"] != want {
-				t.Errorf("runbook_url %q, want %q", r.Annotations["runbook_url"], want)
+			base, anchor, _ := strings.Cut(r.Annotations["runbook_url"], "#")
+			if at, err := url.Parse(base); err != nil || !at.IsAbs() || at.Host == "" || !strings.HasSuffix(base, "/docs/RUNBOOK.md") || anchor != strings.ToLower(r.Alert) {
+				t.Errorf("runbook_url %q, want an absolute one that ends in /docs/RUNBOOK.md#%s", r.Annotations["runbook_url"], strings.ToLower(r.Alert))
+			}
+			bases[base] = true
+			if !slices.Contains([]string{"memory", "exporter"}, r.Labels["component"]) {
+				t.Errorf("component %q", r.Labels["component"])
 			}
 			if !sections[r.Alert] {
 				t.Errorf("docs/RUNBOOK.md has no section %q", "### "+r.Alert)
@@ -86,6 +92,9 @@ func TestAlertsAreExplainedAndTested(t *testing.T) {
 			}
 		})
 		delete(sections, r.Alert)
+	}
+	if len(bases) != 1 {
+		t.Errorf("runbooks at %v, want one address for all", bases)
 	}
 	for name := range sections {
 		t.Errorf("docs/RUNBOOK.md explains %s, which is no alert", name)
