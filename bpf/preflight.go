@@ -13,6 +13,8 @@ import (
 	"mglru_exporter/internal/preflight"
 )
 
+const btfRepair = "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
+
 const patchRepair = "boot a kernel built with the series in kernel-patches/ and CONFIG_LRU_GEN_BPF=y"
 
 // PreflightHooks tells what Hooks needs of the kernel and whether it is there.
@@ -20,9 +22,8 @@ const patchRepair = "boot a kernel built with the series in kernel-patches/ and 
 func PreflightHooks() []preflight.Requirement {
 	reqs := []preflight.Requirement{lruGenRequirement()}
 	kernel, err := btf.LoadKernelSpec()
-	reqs = append(reqs, requirement("BTF of the kernel", err, "/sys/kernel/btf/vmlinux",
-		"boot a kernel with CONFIG_DEBUG_INFO_BTF=y"))
-	reqs = append(reqs, requirement("BPF tracing programs", features.HaveProgramType(ebpf.Tracing), "fentry can be loaded",
+	reqs = append(reqs, requirement("BTF of the kernel", err, "/sys/kernel/btf/vmlinux", btfRepair))
+	reqs = append(reqs, tracingRequirement(kernel, "fentry can be loaded",
 		"run as root or with CAP_BPF and CAP_PERFMON, on a kernel with CONFIG_BPF_EVENTS=y and CONFIG_DYNAMIC_FTRACE=y"))
 	reqs = append(reqs, requirement("BPF syscall programs", features.HaveProgramType(ebpf.Syscall), "can be loaded",
 		"boot Linux 5.14 or later, and run as root or with CAP_BPF and CAP_SYS_ADMIN"))
@@ -40,6 +41,16 @@ func PreflightHooks() []preflight.Requirement {
 			Detail: "present; mglru_region_probe, which costs less, is not"})
 	}
 	return append(reqs, funcRequirement(kernel, "hook", "mglru_region_probe"))
+}
+
+// tracingRequirement asks for programs of fentry and fexit. Without BTF the answer is
+// no, which package features would remember for ever.
+func tracingRequirement(kernel *btf.Spec, met, repair string) preflight.Requirement {
+	const name = "BPF tracing programs"
+	if kernel == nil {
+		return preflight.Requirement{Name: name, Detail: "unknown without BTF", Repair: btfRepair}
+	}
+	return requirement(name, features.HaveProgramType(ebpf.Tracing), met, repair)
 }
 
 func lruGenRequirement() preflight.Requirement {

@@ -21,14 +21,17 @@ func PreflightStock() []preflight.Requirement {
 	if !arch.Met { // nothing repairs that
 		arch.Detail += ": here the kernel clears accessed bits inline, where nothing can be attached; source hooks can be used"
 	}
-	reqs := []preflight.Requirement{arch, stockEnabledRequirement()}
 	kernel, err := btf.LoadKernelSpec()
-	reqs = append(reqs,
-		requirement("BTF of the kernel", err, "/sys/kernel/btf/vmlinux", "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"),
-		requirement("BPF tracing programs", features.HaveProgramType(ebpf.Tracing), "fexit can be loaded",
+	enabled := lruGenRequirement()
+	if kernel != nil { // nonleafHides remembers what it found
+		enabled = stockEnabledRequirement()
+	}
+	reqs := []preflight.Requirement{arch, enabled,
+		requirement("BTF of the kernel", err, "/sys/kernel/btf/vmlinux", btfRepair),
+		tracingRequirement(kernel, "fexit can be loaded",
 			"run as root or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, on a kernel with CONFIG_BPF_EVENTS=y and CONFIG_DYNAMIC_FTRACE=y"),
 		requirement("BPF syscall programs", features.HaveProgramType(ebpf.Syscall), "can be loaded",
-			"boot Linux 5.14 or later, and run as root or with CAP_BPF and CAP_SYS_ADMIN"))
+			"boot Linux 5.14 or later, and run as root or with CAP_BPF and CAP_SYS_ADMIN")}
 	if kernel == nil {
 		return reqs
 	}

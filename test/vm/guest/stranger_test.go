@@ -89,18 +89,40 @@ func (s *stranger) seesHotAndCold(t *testing.T, e *exporter) {
 // check runs mglru_exporter check.
 func (s *stranger) check(t *testing.T, c confinement) (ok bool, text string) {
 	t.Helper()
-	return try(t, c.command(t.Context(), t, "/bin/mglru_exporter", "check", "--config.file="+s.config))
+	return judge(t, c.command(t.Context(), t, "/bin/mglru_exporter", "check", "--config.file="+s.config))
 }
 
-// try runs check. It reports whether a source is usable.
+// judge runs check. It reports whether a source is usable, which exit codes 0 and 3 say.
+func judge(t *testing.T, cmd *exec.Cmd) (ok bool, text string) {
+	t.Helper()
+	code, text := output(t, cmd)
+	if code != 0 && code != 3 && code != 4 {
+		t.Fatalf("check ends with %d:\n%s", code, text)
+	}
+	return code != 4, text
+}
+
+// try runs a command, which may end with exit code 0 or 1.
 func try(t *testing.T, cmd *exec.Cmd) (ok bool, text string) {
+	t.Helper()
+	code, text := output(t, cmd)
+	if code > 1 {
+		t.Fatalf("%v ends with %d:\n%s", cmd, code, text)
+	}
+	return code == 0, text
+}
+
+func output(t *testing.T, cmd *exec.Cmd) (code int, text string) {
 	t.Helper()
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
-	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 3 && exit.ExitCode() != 4) {
+	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	return err == nil || exit.ExitCode() == 3, string(out)
+	if exit != nil {
+		code = exit.ExitCode()
+	}
+	return code, string(out)
 }
 
 // effective returns the effective capabilities of a process.

@@ -37,8 +37,12 @@ func TestDisabled(t *testing.T) {
 		t.Errorf("%d passes failed as disabled, want 2", n)
 	}
 	repairDisabled(t)
-	for range 6 { // of the hooks' first, which finds the probes off, nothing is known
-		_, _ = r.Pass(context.Background(), memcgPath)
+	// The hooks' first pass fails: it finds the probes off, and switches them on.
+	if _, err := r.Pass(context.Background(), memcgPath); err != nil && source.ReasonOf(err) != source.ReasonProbesOff {
+		t.Fatal(err)
+	}
+	for range 5 {
+		r.mustPass(t, memcgPath)
 	}
 	if got, want := r.count(m), (tally{cold: m.NumPages()}); got != want {
 		t.Errorf("enabled again: %v, want %v", got, want)
