@@ -15,6 +15,8 @@ import (
 
 const btfRepair = "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
 
+const loadRepair = "run as root with CAP_SYS_ADMIN, where no seccomp profile, security module or lockdown forbids bpf(2)"
+
 const patchRepair = "boot a kernel built with the series in kernel-patches/ and CONFIG_LRU_GEN_BPF=y"
 
 // PreflightHooks tells what Hooks needs of the kernel and whether it is there.
@@ -23,10 +25,7 @@ func PreflightHooks() []preflight.Requirement {
 	reqs := []preflight.Requirement{lruGenRequirement()}
 	kernel, err := btf.LoadKernelSpec()
 	reqs = append(reqs, requirement("BTF of the kernel", err, "/sys/kernel/btf/vmlinux", btfRepair))
-	reqs = append(reqs, tracingRequirement(kernel, "fentry can be loaded",
-		"run as root or with CAP_BPF and CAP_PERFMON, on a kernel with CONFIG_BPF_EVENTS=y and CONFIG_DYNAMIC_FTRACE=y"))
-	reqs = append(reqs, requirement("BPF syscall programs", features.HaveProgramType(ebpf.Syscall), "can be loaded",
-		"boot Linux 5.14 or later, and run as root or with CAP_BPF and CAP_SYS_ADMIN"))
+	reqs = append(reqs, tracingRequirement(kernel, "fentry can be loaded"), syscallRequirement())
 	if kernel == nil {
 		return append(reqs, preflight.Requirement{Name: "hooks of our kernel patch", Detail: "unknown without BTF", Repair: patchRepair})
 	}
@@ -45,12 +44,26 @@ func PreflightHooks() []preflight.Requirement {
 
 // tracingRequirement asks for programs of fentry and fexit. Without BTF the answer is
 // no, which package features would remember for ever.
-func tracingRequirement(kernel *btf.Spec, met, repair string) preflight.Requirement {
+func tracingRequirement(kernel *btf.Spec, met string) preflight.Requirement {
 	const name = "BPF tracing programs"
 	if kernel == nil {
 		return preflight.Requirement{Name: name, Detail: "unknown without BTF", Repair: btfRepair}
 	}
-	return requirement(name, features.HaveProgramType(ebpf.Tracing), met, repair)
+	return loadRequirement(name, features.HaveProgramType(ebpf.Tracing), met,
+		"boot a kernel with CONFIG_BPF_EVENTS=y and CONFIG_DYNAMIC_FTRACE=y")
+}
+
+func syscallRequirement() preflight.Requirement {
+	return loadRequirement("BPF syscall programs", features.HaveProgramType(ebpf.Syscall), "can be loaded", "boot Linux 5.14 or later")
+}
+
+// loadRequirement is requirement of what loading a program said. Another kernel helps
+// only where that was not forbidden.
+func loadRequirement(name string, err error, met, otherKernel string) preflight.Requirement {
+	if errors.Is(err, os.ErrPermission) {
+		return requirement(name, err, met, loadRepair)
+	}
+	return requirement(name, err, met, otherKernel)
 }
 
 func lruGenRequirement() preflight.Requirement {

@@ -5,9 +5,7 @@ import (
 	"runtime"
 	"sync"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/internal/preflight"
@@ -28,10 +26,7 @@ func PreflightStock() []preflight.Requirement {
 	}
 	reqs := []preflight.Requirement{arch, enabled,
 		requirement("BTF of the kernel", err, "/sys/kernel/btf/vmlinux", btfRepair),
-		tracingRequirement(kernel, "fexit can be loaded",
-			"run as root or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, on a kernel with CONFIG_BPF_EVENTS=y and CONFIG_DYNAMIC_FTRACE=y"),
-		requirement("BPF syscall programs", features.HaveProgramType(ebpf.Syscall), "can be loaded",
-			"boot Linux 5.14 or later, and run as root or with CAP_BPF and CAP_SYS_ADMIN")}
+		tracingRequirement(kernel, "fexit can be loaded"), syscallRequirement()}
 	if kernel == nil {
 		return reqs
 	}

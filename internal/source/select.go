@@ -119,7 +119,7 @@ func openHooks(log *slog.Logger) (Source, error) {
 }
 
 func preflightHooks() []preflight.Requirement {
-	return append(bpf.PreflightHooks(), lruGenRequirement(), memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
+	return append(bpf.PreflightHooks(), lruGenRequirement(lruGenPath, "/proc", "/sys"), memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
 		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys"))
 }
 
@@ -129,22 +129,6 @@ func notesHooks() []string {
 		"what a process that runs a KVM guest has not accessed itself is unobserved",
 		"a huge page is hot, warm or cold as a whole",
 	}
-}
-
-// lruGenRequirement asks for debugfs, where memcg ids are.
-func lruGenRequirement() preflight.Requirement {
-	r := preflight.Requirement{Name: "debugfs lru_gen", Detail: lruGenPath + " can be read"}
-	f, err := os.Open(lruGenPath)
-	if err != nil {
-		r.Detail = err.Error()
-		r.Repair = "mount -t debugfs debugfs /sys/kernel/debug"
-		if errors.Is(err, os.ErrPermission) {
-			r.Repair = "run as root, on a kernel that is not locked down (see /sys/kernel/security/lockdown)"
-		}
-		return r
-	}
-	r.Met = f.Close() == nil
-	return r
 }
 
 // pagemapRequirement asks whether pagemap tells page frame numbers: it reads 0

@@ -23,7 +23,7 @@ func openStock(log *slog.Logger) (Source, error) {
 }
 
 func preflightStock() []preflight.Requirement {
-	lruGen := lruGenRequirement()
+	lruGen := lruGenRequirement(lruGenPath, "/proc", "/sys")
 	if lruGen.Met {
 		if err := unix.Access(lruGenPath, unix.W_OK); err != nil {
 			lruGen.Met, lruGen.Detail, lruGen.Repair = false, lruGenPath+" cannot be written: "+err.Error(), "run as root"
