@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/name"
 )
 
 // bands is the heat of a process along its address space.
@@ -41,7 +41,7 @@ func (b bands) emit(e *emitter, r *row) {
 		labels := slices.Concat(r.labels, []string{fmt.Sprintf("%03d", i)}) // sorts as text, too
 		e.gauge(b.accesses, float64(band.Accesses), labels...)
 		e.gauge(b.resident, float64(band.Resident), labels...)
-		labels = append(labels, memcg.CleanLabel(band.Mapping))
+		labels = append(labels, name.Escape(band.Mapping))
 		if b.addresses {
 			labels = append(labels, fmt.Sprintf("%#x", band.Start))
 		}

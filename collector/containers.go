@@ -3,6 +3,7 @@ package collector
 import (
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/name"
 )
 
 // containers is which container and pod a memcg belongs to.
@@ -21,6 +22,6 @@ func (c containers) descs() []*family { return []*family{c.info} }
 
 func (c containers) emit(e *emitter, m *heat.MemcgSnapshot) {
 	if found, ok := memcg.FindContainer(m.Path); ok {
-		e.gauge(c.info, 1, memcg.CleanLabel(m.Path), found.ID, found.PodUID, found.Runtime)
+		e.gauge(c.info, 1, name.Escape(m.Path), found.ID, found.PodUID, found.Runtime)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"strconv"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/name"
 )
 
 // generations is what the kernel itself knows of a memcg's pages.
@@ -24,7 +24,7 @@ func newGenerations() generations {
 func (g generations) descs() []*family { return []*family{g.bytes, g.age} }
 
 func (g generations) emit(e *emitter, m *heat.MemcgSnapshot) {
-	path := memcg.CleanLabel(m.Path)
+	path := name.Escape(m.Path)
 	for i := range m.Generations {
 		n := &m.Generations[i]
 		node := nodeLabel(n.Node)

@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/name"
 )
 
 // never is the memory that nobody has ever been seen to access.
@@ -25,7 +25,7 @@ func (n never) emit(e *emitter, r *row) {
 	for i := range r.areas {
 		a := &r.areas[i]
 		for _, m := range a.Never {
-			e.gauge(n.bytes, float64(m.Bytes), append(r.areaLabels(a), memcg.CleanLabel(m.Mapping))...)
+			e.gauge(n.bytes, float64(m.Bytes), append(r.areaLabels(a), name.Escape(m.Mapping))...)
 		}
 	}
 }

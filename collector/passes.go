@@ -2,7 +2,7 @@ package collector
 
 import (
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/name"
 )
 
 // passes is what the exporter did to each memcg, and what it missed.
@@ -52,7 +52,7 @@ func (p passes) descs() []*family {
 }
 
 func (p passes) emit(e *emitter, m *heat.MemcgSnapshot) {
-	s, path := &m.Passes, memcg.CleanLabel(m.Path)
+	s, path := &m.Passes, name.Escape(m.Path)
 	e.counter(p.passes, float64(s.Passes), s.Since, path)
 	e.histogram(p.duration, s.DurationBounds, s.DurationCounts, s.DurationSum, s.Since, path)
 	e.byReason(p.failures, s.Failures, s.Since, path)

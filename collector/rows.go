@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/name"
 )
 
 // A row is all process series that share one set of process labels.
@@ -36,14 +36,14 @@ func makeRows(memcgs []*heat.MemcgSnapshot, opts Options) []*row {
 		for j := range m.Series {
 			s := &m.Series[j]
 			labels := make([]string, 1, 6) // leaves room for node, type and one more
-			labels[0] = memcg.CleanLabel(m.Path)
+			labels[0] = name.Escape(m.Path)
 			var key [2]string
 			if opts.LabelPID {
 				key[0] = pidLabel(s.PID)
 				labels = append(labels, key[0])
 			}
 			if opts.LabelComm {
-				key[1] = memcg.CleanLabel(s.Comm)
+				key[1] = name.Escape(s.Comm)
 				labels = append(labels, key[1])
 			}
 			if r := index[key]; r != nil {

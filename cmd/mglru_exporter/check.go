@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"mglru_exporter/internal/config"
+	"mglru_exporter/internal/name"
 	"mglru_exporter/internal/preflight"
 	"mglru_exporter/internal/source"
 )
@@ -151,7 +152,7 @@ func (c checkCommand) writeText(file configFile, rep *checkReport) error {
 			return err
 		}
 	}
-	_, err := io.WriteString(c.out, b.String())
+	_, err := io.WriteString(c.out, name.EscapeLines(b.String()))
 	return err
 }
 

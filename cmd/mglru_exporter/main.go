@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -16,6 +17,8 @@ import (
 	promslogflag "github.com/prometheus/common/promslog/flag"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"mglru_exporter/internal/name"
 )
 
 const (
@@ -129,7 +132,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 	case show.FullCommand():
 		command = tp.run
 	}
-	if err := command(ctx, file, promslog.New(logging)); err != nil {
+	if err := command(ctx, file, slog.New(name.LogHandler(promslog.New(logging).Handler()))); err != nil {
 		complain(stderr, err)
 		return exitFailure
 	}
@@ -157,7 +160,7 @@ func ofFlag(app *kingpin.Application, args []string, err error) error {
 
 // complain prints each line of an error.
 func complain(w io.Writer, err error) {
-	for line := range strings.SplitSeq(err.Error(), "\n") {
+	for line := range strings.SplitSeq(name.EscapeLines(err.Error()), "\n") {
 		fmt.Fprintf(w, "%s: error: %s\n", program, line)
 	}
 }

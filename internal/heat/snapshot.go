@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"mglru_exporter/internal/name"
 )
 
 // PID values of a Series that stand for no single process.
@@ -224,8 +226,8 @@ func (m *MemcgSnapshot) Check() error {
 		s := &m.Series[i]
 		for _, a := range s.Areas {
 			if sum := a.Hot + a.Warm + a.Cold + a.Unobserved; sum != a.Resident {
-				return fmt.Errorf("memcg %q pid %d node %d type %v: hot %d + warm %d + cold %d + unobserved %d = %d bytes, but %d are resident",
-					m.Path, s.PID, a.Node, a.Type, a.Hot, a.Warm, a.Cold, a.Unobserved, sum, a.Resident)
+				return fmt.Errorf("memcg %s pid %d node %d type %v: hot %d + warm %d + cold %d + unobserved %d = %d bytes, but %d are resident",
+					name.Escape(m.Path), s.PID, a.Node, a.Type, a.Hot, a.Warm, a.Cold, a.Unobserved, sum, a.Resident)
 			}
 		}
 	}

@@ -226,7 +226,7 @@ func TestCheckFindsBytesThatDoNotAddUp(t *testing.T) {
 		{Node: 1, Type: File, Hot: 1, Resident: 2},
 	}}}}
 	err := m.Check()
-	want := `memcg "/a" pid 3 node 1 type file: hot 1 + warm 0 + cold 0 + unobserved 0 = 1 bytes, but 2 are resident`
+	want := `memcg /a pid 3 node 1 type file: hot 1 + warm 0 + cold 0 + unobserved 0 = 1 bytes, but 2 are resident`
 	if err == nil || err.Error() != want {
 		t.Errorf("Check says %v, want %s", err, want)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"mglru_exporter/internal/api"
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/name"
 )
 
 // A Query says what is to be seen of a process.
@@ -111,7 +112,7 @@ func (p *places) describe(rows []api.Row, bounds []run, named []bool) {
 			continue
 		}
 		named[row] = true
-		rows[row].Mapping = p.names[at.name]
+		rows[row].Mapping = name.Escape(p.names[at.name])
 		rows[row].Offset = (at.offset + first - at.first) * heat.RegionSize
 		for _, other := range p.list[i:] {
 			if other.first > last {

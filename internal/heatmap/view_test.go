@@ -258,7 +258,7 @@ func TestRowsSayWhatTheyAreMappedTo(t *testing.T) {
 		{Position: 0, Regions: 1, Mapping: "/bin/mill", Mappings: 1, Address: "0x1400000"},
 		{Position: 1, Regions: 1, Mapping: "[heap]", Mappings: 1, Address: "0x1600000"},
 		{Position: 2, Regions: 1, Mapping: "[heap]", Offset: mib2, Mappings: 1, Address: "0x1800000"},
-		{Position: 3, Regions: 1, Mapping: "/lib\xff", Offset: 2 * mib2, Mappings: 1, Address: "0x5000000"},
+		{Position: 3, Regions: 1, Mapping: "/lib\uFFFDff", Offset: 2 * mib2, Mappings: 1, Address: "0x5000000"},
 		{Position: 4, Regions: 1, Mapping: "[anon]", Offset: mib2, Mappings: 1, Address: "0x6400000"},
 		{Position: 5, Regions: 1, Address: "0x7800000"}, // in no mapping
 	}
@@ -269,7 +269,7 @@ func TestRowsSayWhatTheyAreMappedTo(t *testing.T) {
 	v, _ = h.View("/a", 42, Query{Rows: 2, Windows: 1})
 	want = []api.Row{
 		{Position: 0, Regions: 2, Mapping: "/bin/mill", Mappings: 2},
-		{Position: 2, Regions: 2, Mapping: "/lib\xff", Offset: 2 * mib2, Mappings: 1},
+		{Position: 2, Regions: 2, Mapping: "/lib\uFFFDff", Offset: 2 * mib2, Mappings: 1},
 	}
 	if diff := gocmp.Diff(want, v.Rows); diff != "" {
 		t.Errorf("two rows of the last window (-want +got):\n%s", diff)

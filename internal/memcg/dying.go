@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+
+	"mglru_exporter/internal/name"
 )
 
 // MayHaveDying tells whether pages may be charged to a memcg below this one that is
@@ -27,7 +29,7 @@ func (h *Hierarchy) MayHaveDying(path string) (bool, error) {
 	file := dir + "/cgroup.stat"
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return false, fmt.Errorf("count the dying cgroups of %q: %w", path, gone(err))
+		return false, fmt.Errorf("count the dying cgroups of %s: %w", name.Escape(path), gone(err))
 	}
 	counts, err := parseStat(b)
 	if err != nil {

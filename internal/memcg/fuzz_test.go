@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"unicode/utf8"
 )
 
 func FuzzParseLRUGen(f *testing.F) {
@@ -82,20 +81,6 @@ func FuzzParseProcs(f *testing.F) {
 			if pid <= 0 {
 				t.Errorf("pid %d", pid)
 			}
-		}
-	})
-}
-
-func FuzzCleanLabel(f *testing.F) {
-	f.Add("/a\xff", "/a\uFFFDff")
-	f.Add("/a", "/a")
-	f.Fuzz(func(t *testing.T, a, b string) {
-		ca, cb := CleanLabel(a), CleanLabel(b)
-		if !utf8.ValidString(ca) {
-			t.Errorf("CleanLabel(%q) = %q", a, ca)
-		}
-		if (a == b) != (ca == cb) {
-			t.Errorf("CleanLabel(%q) = %q and CleanLabel(%q) = %q", a, ca, b, cb)
 		}
 	})
 }

@@ -18,6 +18,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"mglru_exporter/internal/name"
 )
 
 // ErrGone says that a memcg does not exist, or not any more.
@@ -191,7 +193,7 @@ func (h *Hierarchy) list(path string) ([]int, error) {
 		pids, err = h.procs(dir, d.dev, nil)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list the processes of memcg %q: %w", path, err)
+		return nil, fmt.Errorf("list the processes of memcg %s: %w", name.Escape(path), err)
 	}
 	slices.Sort(pids)
 	return slices.Compact(pids), nil
@@ -244,7 +246,7 @@ func (h *Hierarchy) Inode(path string) (uint64, error) {
 	}
 	d, err := stat(dir)
 	if err != nil {
-		return 0, fmt.Errorf("find memcg %q: %w", path, err)
+		return 0, fmt.Errorf("find memcg %s: %w", name.Escape(path), err)
 	}
 	return d.inode, nil
 }
@@ -257,7 +259,7 @@ func (h *Hierarchy) dirOf(path string) (string, error) {
 	path = strings.TrimRight(path, "/")
 	below, ok := strings.CutPrefix(path, h.prefix)
 	if !ok || below != "" && below[0] != '/' {
-		return "", fmt.Errorf("memcg %q is not below %q, which is all that is mounted: %w", path, h.prefix, ErrGone)
+		return "", fmt.Errorf("memcg %s is not below %s, which is all that is mounted: %w", name.Escape(path), name.Escape(h.prefix), ErrGone)
 	}
 	return h.dir + below, nil
 }

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // An LRUGen is what the kernel's lru_gen file says of one memcg.
@@ -249,33 +247,4 @@ func number(b []byte) (int64, bool) {
 		n = -n
 	}
 	return n, true
-}
-
-// CleanLabel makes a path, or a process's name, valid as the value of a
-// Prometheus label, which must be UTF-8. Text that is valid and has no
-// U+FFFD stays as it is. In others each byte that is not UTF-8 becomes U+FFFD
-// and its two hexadecimal digits, and each U+FFFD becomes two: so different
-// paths keep different labels, and no name of a cgroup, which any owner of a
-// delegated one may choose, makes a series that exists twice.
-func CleanLabel(s string) string {
-	if utf8.ValidString(s) && !strings.ContainsRune(s, utf8.RuneError) {
-		return s
-	}
-	const hex = "0123456789abcdef"
-	var b strings.Builder
-	for len(s) > 0 {
-		r, n := utf8.DecodeRuneInString(s)
-		switch {
-		case r != utf8.RuneError:
-			b.WriteString(s[:n])
-		case n > 1:
-			b.WriteString("\uFFFD\uFFFD")
-		default:
-			b.WriteString("\uFFFD")
-			b.WriteByte(hex[s[0]>>4])
-			b.WriteByte(hex[s[0]&15])
-		}
-		s = s[n:]
-	}
-	return b.String()
 }

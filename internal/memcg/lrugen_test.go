@@ -10,7 +10,6 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -185,22 +184,6 @@ func manyMemcgs(n int) string {
 		}
 	}
 	return b.String()
-}
-
-func TestCleanLabel(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                  "",
-		"/a b\n":            "/a b\n",
-		`/getty\x2d`:        `/getty\x2d`,
-		"/é":                "/é",
-		"/\xff\xc3":         "/\uFFFDff\uFFFDc3",
-		"/\uFFFDff":         "/\uFFFD\uFFFDff",
-		"/\xed\xa0\x80 end": "/\uFFFDed\uFFFDa0\uFFFD80 end",
-	} {
-		if got := CleanLabel(in); got != want || !utf8.ValidString(got) {
-			t.Errorf("CleanLabel(%q) = %q, want %q", in, got, want)
-		}
-	}
 }
 
 func BenchmarkParseLRUGen(b *testing.B) {

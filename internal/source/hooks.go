@@ -14,6 +14,7 @@ import (
 	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/name"
 	"mglru_exporter/internal/process"
 )
 
@@ -194,7 +195,7 @@ func (c *idCache) lookup(path string, inode uint64) (int, error) {
 			return id, nil
 		}
 	}
-	return 0, &Failure{Reason: ReasonGone, Err: fmt.Errorf("%s does not list %q", c.file, path)}
+	return 0, &Failure{Reason: ReasonGone, Err: fmt.Errorf("%s does not list %s", c.file, name.Escape(path))}
 }
 
 // lookupTries is how often a memcg is looked for. The kernel finds its place

@@ -13,6 +13,7 @@ import (
 	"mglru_exporter/bpf"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/name"
 	"mglru_exporter/internal/process"
 )
 
@@ -167,7 +168,7 @@ func (s *Stock) ageNode(ctx context.Context, w *writer, req Request, node int, w
 		}
 		seq, ok := g.seqs[node]
 		if !ok && fresh {
-			return &Failure{Reason: ReasonKernel, Err: fmt.Errorf("%s does not list node %d of %q", s.gens.file, node, req.Path)}
+			return &Failure{Reason: ReasonKernel, Err: fmt.Errorf("%s does not list node %d of %s", s.gens.file, node, name.Escape(req.Path))}
 		}
 		if !ok { // the node has come since
 			fresh = true
@@ -198,7 +199,7 @@ func (s *Stock) ageNode(ctx context.Context, w *writer, req Request, node int, w
 			if errors.Is(werr, unix.EINVAL) {
 				reason = ReasonGone // it is removed, but listed as long as it has pages
 			}
-			return &Failure{Reason: reason, Err: errors.Join(fmt.Errorf("node %d of %q: generation %d stays the youngest", node, req.Path, was), werr)}
+			return &Failure{Reason: reason, Err: errors.Join(fmt.Errorf("node %d of %s: generation %d stays the youngest", node, name.Escape(req.Path), was), werr)}
 		}
 		fresh = true
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/name"
 )
 
 // recentFor is how long what lru_gen said of memcgs that were not asked for is
@@ -90,7 +91,7 @@ func (c *genCache) read(path string, inode uint64) (generations, error) {
 		}
 		c.mu.Unlock()
 	}
-	return generations{}, &Failure{Reason: ReasonGone, Err: fmt.Errorf("%s does not list %q", c.file, path)}
+	return generations{}, &Failure{Reason: ReasonGone, Err: fmt.Errorf("%s does not list %s", c.file, name.Escape(path))}
 }
 
 func (c *genCache) readAll() (map[string]*generations, error) {

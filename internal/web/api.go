@@ -16,6 +16,7 @@ import (
 	"mglru_exporter/internal/api"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/heatmap"
+	"mglru_exporter/internal/name"
 )
 
 const (
@@ -91,7 +92,7 @@ func (a *API) Ended(memcg string) {
 	a.mu.Unlock()
 	if !same {
 		a.History.Commit(snap, memcg)
-		a.events.tell(api.Event{Memcg: memcg, WindowEnd: end})
+		a.events.tell(api.Event{Memcg: name.Escape(memcg), WindowEnd: end})
 	}
 }
 
@@ -189,34 +190,42 @@ func (a *API) processes(w io.Writer, r *http.Request) error {
 	}
 	snap := a.Snapshot()
 	out := api.Processes{Source: snap.Source.Name, Granularity: snap.Source.Granularity, Processes: []api.Process{}}
+	var found []listed
 	for i := range snap.Memcgs {
 		m := snap.Memcgs[i]
-		if q.memcg != "" && m.Path != q.memcg {
+		if q.memcg != "" && !q.names(m.Path) {
 			continue
 		}
 		for j := range m.Series {
-			if s := &m.Series[j]; s.PID > 0 && q.finds(m.Path, s) {
-				out.Processes = append(out.Processes, process(m, s))
+			if s := &m.Series[j]; s.PID > 0 {
+				if p := process(m, s); q.finds(&p) {
+					found = append(found, p)
+				}
 			}
 		}
 	}
-	slices.SortFunc(out.Processes, q.compare)
-	out.Total = len(out.Processes)
-	out.Processes = out.Processes[:min(q.limit, out.Total)]
-	for i := range out.Processes {
-		p := &out.Processes[i]
-		p.Windows = a.History.Windows(p.Memcg, p.PID)
+	slices.SortFunc(found, func(a, b listed) int { return q.compare(a.Process, b.Process) })
+	out.Total = len(found)
+	for _, p := range found[:min(q.limit, out.Total)] {
+		p.Windows = a.History.Windows(p.path, p.PID)
+		out.Processes = append(out.Processes, p.Process)
 	}
 	_ = json.NewEncoder(w).Encode(out) // the client is gone
 	return nil
 }
 
+// listed is a process with the path of its memcg as the kernel has it.
+type listed struct {
+	api.Process
+	path string
+}
+
 // process is what a snapshot says of a process.
-func process(m *heat.MemcgSnapshot, s *heat.Series) api.Process {
-	p := api.Process{
-		Memcg: m.Path, PID: s.PID, Comm: s.Comm,
+func process(m *heat.MemcgSnapshot, s *heat.Series) listed {
+	p := listed{path: m.Path, Process: api.Process{
+		Memcg: name.Escape(m.Path), PID: s.PID, Comm: name.Escape(s.Comm),
 		WindowEnd: m.WindowEnd, WindowPasses: m.WindowPasses, Swapped: s.SwappedBytes,
-	}
+	}}
 	for i := range s.Areas {
 		area := &s.Areas[i]
 		p.Resident += area.Resident
@@ -241,11 +250,11 @@ func (a *API) heatmap(w io.Writer, r *http.Request) error {
 	if !found {
 		return statusError{http.StatusNotFound, noProcess(snap, pid)}
 	}
-	v, ok := a.History.View(p.Memcg, pid, q)
+	v, ok := a.History.View(p.path, pid, q)
 	if !ok {
-		return statusError{http.StatusNotFound, a.noWindow(snap, p)}
+		return statusError{http.StatusNotFound, a.noWindow(snap, p.Process)}
 	}
-	p.Windows = a.History.Windows(p.Memcg, pid)
+	p.Windows = a.History.Windows(p.path, pid)
 	head, err := json.Marshal(struct { // api.Heatmap but for the columns
 		Process api.Process `json:"process"`
 		Regions int         `json:"regions"`
@@ -253,7 +262,7 @@ func (a *API) heatmap(w io.Writer, r *http.Request) error {
 		To      int         `json:"to"`
 		Nodes   []int       `json:"nodes"`
 		Rows    []api.Row   `json:"rows"`
-	}{p, v.Regions, v.From, v.To, v.Nodes, v.Rows})
+	}{p.Process, v.Regions, v.From, v.To, v.Nodes, v.Rows})
 	if err != nil {
 		return statusError{http.StatusInternalServerError, fmt.Errorf("write heatmap: %w", err)}
 	}
@@ -272,7 +281,7 @@ func (a *API) heatmap(w io.Writer, r *http.Request) error {
 
 // find returns what a snapshot says of a process. One that has moved can be in
 // two memcgs for a while: then it is the later window that counts.
-func find(snap *heat.Snapshot, pid int) (p api.Process, found bool) {
+func find(snap *heat.Snapshot, pid int) (p listed, found bool) {
 	for i := range snap.Memcgs {
 		m := snap.Memcgs[i]
 		for j := range m.Series {

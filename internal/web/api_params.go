@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"mglru_exporter/internal/api"
-	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/heatmap"
+	"mglru_exporter/internal/name"
 )
 
 // maxPID is above any pid that Linux gives, PID_MAX_LIMIT.
@@ -145,11 +145,17 @@ func orders() []ordering {
 	}
 }
 
+// names reports whether the query asks for a memcg: by the name that the API gives
+// it or, where that cannot be another one's, by its path as the kernel has it.
+func (q *processesQuery) names(path string) bool {
+	return q.memcg == name.Escape(path) || q.memcg == path && !strings.Contains(path, "\uFFFD")
+}
+
 // finds tells whether a process has what is searched for in its name, number or
 // memcg.
-func (q *processesQuery) finds(memcg string, s *heat.Series) bool {
-	return q.search == "" || strings.Contains(strings.ToLower(s.Comm), q.search) ||
-		strings.Contains(strconv.Itoa(s.PID), q.search) || strings.Contains(strings.ToLower(memcg), q.search)
+func (q *processesQuery) finds(p *listed) bool {
+	return q.search == "" || strings.Contains(strings.ToLower(p.Comm), q.search) ||
+		strings.Contains(strconv.Itoa(p.PID), q.search) || strings.Contains(strings.ToLower(p.Memcg), q.search)
 }
 
 func parseHeatmap(r *http.Request) (pid int, q heatmap.Query, err error) {
