@@ -38,6 +38,8 @@ func TestCheck(t *testing.T) {
 	valid := "\nconfig " + good + ": valid, entries for memcgs: 1\n\n"
 	stranger := fakeSystem(nil, works())
 	stranger.uid = 1000
+	odd := works()
+	odd.Notes = []string{"the process a\x1b[2J\u202e\xff is here"}
 	for _, c := range []struct {
 		name string
 		args []string
@@ -45,6 +47,8 @@ func TestCheck(t *testing.T) {
 		code int
 		want string
 	}{
+		{"a name that plays tricks", []string{"--config.file=" + good, "--verbose"}, fakeSystem(nil, odd), exitOK,
+			"would use hooks (page-exact)\n" + valid + "source hooks: works here\n  ok       BTF  /sys/kernel/btf/vmlinux\n  note     the process a\uFFFD1b[2J\uFFFDe2\uFFFD80\uFFFDae\uFFFDff is here\n"},
 		{"page-exact", []string{"--config.file=" + good}, fakeSystem(nil, works(), coarse()), exitOK,
 			"would use hooks (page-exact)\n" + valid + "source hooks: works here\nsource referenced: works here\n" + brief},
 		{"coarse only", []string{"--config.file=" + good}, fakeSystem(nil, broken(), coarse()), exitCoarse,

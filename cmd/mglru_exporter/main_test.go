@@ -115,6 +115,8 @@ func TestWhatCannotStartSaysWhyAndEnds(t *testing.T) {
 			[]string{`loud`}},
 		{"named config missing", []string{"--config.file=" + none}, fakeSystem(newMonitor()), exitFailure,
 			[]string{"error: config file " + none + ": file does not exist"}},
+		{"a name that plays tricks", []string{"--config.file=/none\x1b[2J\u202e\xff"}, fakeSystem(newMonitor()), exitFailure,
+			[]string{"error: config file /none\uFFFD1b[2J\uFFFDe2\uFFFD80\uFFFDae\uFFFDff: file does not exist"}},
 		{"config is a directory", []string{"--config.file=" + filepath.Dir(good)}, fakeSystem(newMonitor()), exitFailure,
 			[]string{"error: read config: read " + filepath.Dir(good) + ": is a directory"}},
 		{"two mistakes in the config", []string{"--config.file=" + bad}, fakeSystem(newMonitor()), exitFailure,
