@@ -188,9 +188,9 @@ var notes = map[string]note{
 		`mglru_source_info`,
 	},
 	"mglru_other_walker_active": {
-		"Somebody else who clears accessed bits behind our back.", "always 1",
-		"While there is one, all is unobserved: absent is good.",
-		`mglru_other_walker_active`,
+		"Other features of the kernel that clear accessed bits, such as DAMON.", "always 1",
+		"`unobserved` is `none`, `shared` (memory of several processes) or `all`; with `none` the walker costs nothing.",
+		`mglru_other_walker_active{unobserved!="none"}`,
 	},
 	"mglru_cpu_seconds_total": {
 		"What watching costs, by part.", "seconds of CPU time",

@@ -93,7 +93,7 @@ func twoNodes() *heat.Snapshot {
 			CPUSeconds:     map[string]float64{"age": 2.5, "fold": 0.25, "generations": 0.5, "residency": 1.75, "window": 0.125},
 			MemcgsMatched:  2,
 			MemcgsRemoved:  1,
-			OtherWalkers:   []string{"damon"},
+			OtherWalkers:   []heat.Walker{{Name: "damon", Unobserved: heat.UnobservedAll}, {Name: "damon_stat", Unobserved: heat.UnobservedNone}},
 		},
 	}
 }

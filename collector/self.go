@@ -19,7 +19,7 @@ func newSelf() self {
 		source: desc("source_info",
 			"A constant 1, labelled by the source that ages memory and harvests accesses, and by how finely it sees: page or mapping.", "source", "granularity"),
 		walker: desc("other_walker_active",
-			"1 for each kernel feature that clears accessed bits where the source cannot notice it. While one is active, all memory reads unobserved.", "walker"),
+			"1 for each kernel feature that also clears accessed bits, and what that leaves unobserved.", "walker", "unobserved"),
 		matched: desc("memcgs_matched",
 			"Memcgs that exist and that the config matches."),
 		removed: desc("memcgs_removed_total",
@@ -41,11 +41,11 @@ func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
 	if snap.Source.Name != "" {
 		e.gauge(s.source, 1, snap.Source.Name, snap.Source.Granularity)
 	}
-	seen := make(map[string]bool)
+	seen := make(map[heat.Walker]bool)
 	for _, w := range snap.Self.OtherWalkers {
 		if !seen[w] {
 			seen[w] = true
-			e.gauge(s.walker, 1, w)
+			e.gauge(s.walker, 1, w.Name, string(w.Unobserved))
 		}
 	}
 	e.gauge(s.matched, float64(snap.Self.MemcgsMatched))

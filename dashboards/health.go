@@ -73,8 +73,8 @@ func healthMissed() []*panel {
 			over("{{instance}} {{memcg}}", `sum by (instance, memcg) (mglru_excluded_bytes{MEMCG})`)),
 		lines("Memcgs removed", "Memcgs that were removed while they were watched, each second.", "cps", nothingYet, 8,
 			over("{{instance}}", `rate(mglru_memcgs_removed_total{INSTANCE}[$__rate_interval])`)),
-		lines("Other walkers", "Features of the kernel that clear accessed bits behind the source's back. While one is active all memory of that machine is unobserved.", "short", "None was seen", 8,
-			over("{{instance}} {{walker}}", `mglru_other_walker_active{INSTANCE}`)),
+		lines("Other walkers", "Other features of the kernel that clear accessed bits, and what each leaves unobserved: none, shared or all memory.", "short", "None was seen", 8,
+			over("{{instance}} {{walker}}: {{unobserved}}", `mglru_other_walker_active{INSTANCE}`)),
 	}
 }
 

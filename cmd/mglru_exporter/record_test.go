@@ -53,8 +53,9 @@ func (v *village) Age(context.Context, source.Request) (source.Outcome, error) {
 	v.sink([]heat.Record{{Kind: heat.KindWalk, TGID: 42}, r})
 	return source.Outcome{Nodes: 1}, nil
 }
-func (*village) MemoryBytes() uint64 { return 4096 }
-func (*village) Close() error        { return nil }
+func (*village) OtherWalkers() []heat.Walker { return nil }
+func (*village) MemoryBytes() uint64         { return 4096 }
+func (*village) Close() error                { return nil }
 
 func villageSystem() system {
 	sys := host()

@@ -214,10 +214,31 @@ type SelfStats struct {
 	MemcgsMatched int
 	// MemcgsRemoved counts sampled memcgs that were removed.
 	MemcgsRemoved uint64
-	// OtherWalkers names kernel features that were last seen clearing accessed
-	// bits where the source cannot notice it, such as "damon".
-	OtherWalkers []string
+	// OtherWalkers are the kernel features that clear accessed bits beside the
+	// source, as of its last pass.
+	OtherWalkers []Walker
 }
+
+// A Walker is a kernel feature that clears accessed bits beside the source.
+type Walker struct {
+	// Name is the kernel's, such as "damon_stat".
+	Name string
+	// Unobserved is the memory that the source cannot judge while it is active.
+	Unobserved Unobserved
+}
+
+// Unobserved says which memory a Walker keeps a source from judging.
+type Unobserved string
+
+// How much a Walker makes unobserved.
+const (
+	// UnobservedNone: the source sees what the walker clears.
+	UnobservedNone Unobserved = "none"
+	// UnobservedShared: memory that more than one process maps.
+	UnobservedShared Unobserved = "shared"
+	// UnobservedAll: all memory that a pass did not find young.
+	UnobservedAll Unobserved = "all"
+)
 
 // Check returns an error if the snapshot breaks the one invariant: for each
 // area hot + warm + cold + unobserved = resident.

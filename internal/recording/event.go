@@ -53,7 +53,8 @@ const (
 	Aged
 	// Clock: the sampler looked at the clock, after Aged.
 	Clock
-	// Walker: the walker Text was active that the source does not see.
+	// Walker: the walker Text was active. After its name and a blank is what that
+	// leaves unobserved, "none" or "shared"; a name alone leaves all.
 	Walker
 	// Observed: what a source of the granularity mapping found of the process
 	// TGID, with Result. Swapped is its swapped bytes. Its Area and Unsure events

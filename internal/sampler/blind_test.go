@@ -2,12 +2,16 @@ package sampler
 
 import (
 	"testing"
+
+	"mglru_exporter/internal/heat"
 )
+
+// unseenDAMON is DAMON where the source does not see what it clears.
+var unseenDAMON = []heat.Walker{{Name: "damon", Unobserved: heat.UnobservedAll}}
 
 // TestWalkersThatComeAndGo: a walker that the source does not see leaves nothing
 // cold in each window that it may have been active in, however short it was.
 func TestWalkersThatComeAndGo(t *testing.T) {
-	damon := []string{"damon"}
 	for _, tc := range []struct {
 		name string
 		// begins and ends are the passes, counted from 0, as which begin and end
@@ -32,14 +36,14 @@ func TestWalkersThatComeAndGo(t *testing.T) {
 			m.onAge = func(string) { // between the two looks at who is active
 				m.walkers = nil
 				if tc.ends[now] {
-					m.walkers = damon
+					m.walkers = unseenDAMON
 				}
 			}
 			for window, blind := range tc.blind {
 				for range 2 {
 					m.walkers = nil
 					if tc.begins[now] {
-						m.walkers = damon
+						m.walkers = unseenDAMON
 					}
 					pass(t, s, "/a", 1)
 					now++

@@ -87,7 +87,8 @@ func (c *city) happen() {
 	case 6:
 		c.ageErr = &source.Failure{Reason: source.ReasonRaced, Err: unix.EAGAIN}
 	case 7:
-		c.walkers = []string{"damon"}
+		unobserved := []heat.Unobserved{heat.UnobservedNone, heat.UnobservedShared, heat.UnobservedAll}
+		c.walkers = []heat.Walker{{Name: "damon", Unobserved: unobserved[c.rand.IntN(3)]}}
 	case 8:
 		c.out.Lost, c.out.LostBy = 3, []int{pid}
 	case 9:

@@ -24,7 +24,7 @@ type machine struct {
 	procs   map[int]*fakeProc
 	sink    source.Sink
 	watched map[int]bool
-	walkers []string
+	walkers []heat.Walker
 	refuse  map[int]bool
 	// onIdentify runs as a pass looks at a process that it has listed.
 	onIdentify func(pid int)
@@ -174,7 +174,7 @@ func (m *machine) Age(_ context.Context, req source.Request) (source.Outcome, er
 
 func (m *machine) MemoryBytes() uint64 { return 4096 }
 
-func (m *machine) OtherWalkers() []string { return m.walkers }
+func (m *machine) OtherWalkers() []heat.Walker { return m.walkers }
 
 func (m *machine) Close() error {
 	m.mu.Lock()

@@ -27,6 +27,7 @@ func (s *Sampler) nextAfter(g *group, first bool) time.Duration {
 // runMappings is a pass, and a window, with a source that sees how much of each
 // mapping was accessed.
 func (s *Sampler) runMappings(ctx context.Context, g *group, src source.MappingSource, procs []heat.Process) error {
+	s.otherWalkers() // for the snapshot: the source's windows allow for them
 	windows := s.observe(ctx, g, src, procs)
 	s.verify(g, procs)
 	if ctx.Err() != nil {

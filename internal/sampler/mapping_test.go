@@ -199,3 +199,22 @@ func TestTheSecondPassOfMappingsComesSoon(t *testing.T) {
 		t.Error("a short interval was made longer")
 	}
 }
+
+// TestMappingSourcesReportOtherWalkers: the snapshot names DAMON with a source
+// that sees mappings only, too.
+func TestMappingSourcesReportOtherWalkers(t *testing.T) {
+	m := newMappings()
+	m.add(1, "/a", 100, 10)
+	s := newMappingSampler(t, m)
+	want := []heat.Walker{{Name: "damon_stat", Unobserved: heat.UnobservedShared}}
+	m.walkers = want
+	pass(t, s, "/a", 1)
+	if diff := cmp.Diff(want, s.Snapshot().Self.OtherWalkers); diff != "" {
+		t.Errorf("with DAMON on (-want +got):\n%s", diff)
+	}
+	m.walkers = nil
+	pass(t, s, "/a", 1)
+	if got := s.Snapshot().Self.OtherWalkers; len(got) != 0 {
+		t.Errorf("with DAMON off: %v", got)
+	}
+}

@@ -3,6 +3,7 @@ package sampler
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"mglru_exporter/internal/heat"
@@ -208,16 +209,12 @@ func (s *Sampler) lose(out source.Outcome, ageErr error) {
 	}
 }
 
-// otherWalkers looks for walkers that the source does not see, and tells
-// whether there are any.
-func (s *Sampler) otherWalkers() bool {
-	b, ok := s.src.(source.Blind)
-	if !ok {
-		return false
-	}
-	active := b.OtherWalkers()
+// otherWalkers asks for other walkers, and reports whether one of them leaves all
+// memory unobserved.
+func (s *Sampler) otherWalkers() (blind bool) {
+	active := s.src.OtherWalkers()
 	s.walkers.Store(&active)
-	return len(active) > 0
+	return slices.ContainsFunc(active, func(w heat.Walker) bool { return w.Unobserved == heat.UnobservedAll })
 }
 
 // errInternal is a bug of ours that showed before it could be published.

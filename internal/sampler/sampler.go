@@ -66,7 +66,7 @@ type Sampler struct {
 	snapshot atomic.Pointer[heat.Snapshot]
 	// changes are the groups that the snapshot no longer shows as they are.
 	changes changes
-	walkers atomic.Pointer[[]string]
+	walkers atomic.Pointer[[]heat.Walker]
 	// shown are the generations in the last snapshot, guarded by publishing.
 	shown *map[string][]heat.NodeGenerations
 	// generations are by path, as they were last looked at; generationsDue is

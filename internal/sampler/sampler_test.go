@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/source"
 )
@@ -34,7 +35,10 @@ func TestWindows(t *testing.T) {
 		{"a node is not walked", func(m *machine) { m.out.Nodes = 3 }, [4]uint64{10, 0, 0, 90}},
 		{"the process execs", func(m *machine) { m.procs[1].Image = 2 }, [4]uint64{0, 0, 0, 100}},
 		{"the pid is reused", func(m *machine) { m.procs[1].Start = 99 }, [4]uint64{0, 0, 0, 100}},
-		{"a walker is active that the source does not see", func(m *machine) { m.walkers = []string{"damon"} }, [4]uint64{10, 0, 0, 90}},
+		{"a walker is active that the source does not see", func(m *machine) { m.walkers = unseenDAMON }, [4]uint64{10, 0, 0, 90}},
+		{"a walker is active that the source sees", func(m *machine) {
+			m.walkers = []heat.Walker{{Name: "damon_stat", Unobserved: heat.UnobservedNone}}
+		}, [4]uint64{10, 0, 90, 0}},
 		{"pages appear", func(m *machine) { m.procs[1].pages = 120 }, [4]uint64{10, 0, 90, 20}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

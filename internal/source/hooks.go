@@ -67,8 +67,10 @@ func (h *Hooks) MemoryBytes() uint64 {
 	return h.bpf.MemoryBytes()
 }
 
-// OtherWalkers implements Blind.
-func (h *Hooks) OtherWalkers() []string { return otherWalkers(h.sysRoot) }
+// OtherWalkers implements Source.
+func (h *Hooks) OtherWalkers() []heat.Walker {
+	return walkers(h.sysRoot, heat.UnobservedAll)
+}
 
 // Close implements Source.
 func (h *Hooks) Close() error {

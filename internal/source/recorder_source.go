@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/recording"
@@ -94,19 +95,33 @@ func (r *Recorder) Watch(add, remove []int) ([]int, error) {
 	return refused, err
 }
 
-// OtherWalkers asks a source that is Blind; others see all.
-func (r *Recorder) OtherWalkers() []string {
-	var active []string
-	if b, ok := r.src.(Blind); ok {
-		active = b.OtherWalkers()
-	}
+// OtherWalkers asks the source.
+func (r *Recorder) OtherWalkers() []heat.Walker {
+	active := r.src.OtherWalkers()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.begin()
-	for _, name := range active {
-		r.write(recording.Event{Kind: recording.Walker, Text: name})
+	for _, w := range active {
+		r.write(recording.Event{Kind: recording.Walker, Text: walkerText(w)})
 	}
 	return active
+}
+
+// walkerText is the text of a recorded walker; recordedWalker is its reverse.
+func walkerText(w heat.Walker) string {
+	if w.Unobserved == heat.UnobservedAll {
+		return w.Name
+	}
+	return w.Name + " " + string(w.Unobserved)
+}
+
+func recordedWalker(text string) heat.Walker {
+	name, unobserved, _ := strings.Cut(text, " ")
+	switch w := (heat.Walker{Name: name, Unobserved: heat.Unobserved(unobserved)}); w.Unobserved {
+	case heat.UnobservedNone, heat.UnobservedShared:
+		return w
+	}
+	return heat.Walker{Name: text, Unobserved: heat.UnobservedAll}
 }
 
 // Age ages a memcg.

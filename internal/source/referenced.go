@@ -96,6 +96,9 @@ func (r *Referenced) Age(context.Context, Request) (Outcome, error) {
 // MemoryBytes implements Source.
 func (r *Referenced) MemoryBytes() uint64 { return 0 }
 
+// OtherWalkers implements Source.
+func (r *Referenced) OtherWalkers() []heat.Walker { return walkers(r.sysRoot, heat.UnobservedShared) }
+
 // Close implements Source.
 func (r *Referenced) Close() error { return nil }
 
@@ -136,7 +139,7 @@ func (r *Referenced) Observe(p heat.Process, s *heat.Selection) (*heat.MappingWi
 // done between the two; how far reclaim has come has to be known for both.
 func (r *Referenced) observe(reader *process.MappingReader, o *observed, s *heat.Selection, shares bool) (*heat.MappingWindow, error) {
 	tgid := o.id.TGID
-	walkers := len(otherWalkers(r.sysRoot)) > 0
+	walkers := len(activeWalkers(r.sysRoot)) > 0
 	nodes, err := nodesWithMemory(r.sysRoot)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/preflight"
 )
@@ -21,6 +22,7 @@ func referencedRequirements(procRoot, sysRoot string) []preflight.Requirement {
 		reclaimRequirement(procRoot, sysRoot),
 		memcgRequirement(procRoot),
 		nodesRequirement(procRoot, sysRoot),
+		walkersRequirement(sysRoot, heat.UnobservedShared),
 	}
 }
 

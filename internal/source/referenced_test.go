@@ -252,7 +252,7 @@ func TestReferencedRequirements(t *testing.T) {
 		return out
 	}
 	f.nodes("")
-	if diff := cmp.Diff([]bool{false, false, false, true, false, false}, met()); diff != "" {
+	if diff := cmp.Diff([]bool{false, false, false, true, false, false, true}, met()); diff != "" {
 		t.Errorf("nothing is there (-want +got):\n%s", diff)
 	}
 	f.write("self/clear_refs", "")
@@ -262,7 +262,7 @@ func TestReferencedRequirements(t *testing.T) {
 	f.write("7/clear_refs", "")
 	f.write("self/mountinfo", fmt.Sprintf("35 31 0:32 / %s rw,relatime - cgroup cgroup rw,memory\n", f.dir))
 	f.nodes("0\n")
-	if diff := cmp.Diff([]bool{true, true, true, true, true, true}, met()); diff != "" {
+	if diff := cmp.Diff([]bool{true, true, true, true, true, true, true}, met()); diff != "" {
 		t.Errorf("all is there (-want +got):\n%s", diff)
 	}
 	f.write("vmstat", "nr_free_pages 1\n")

@@ -18,7 +18,7 @@ type playedPass struct {
 	queries  map[int][]query
 	asked    map[int]int // how often, by pid
 	refused  map[int]bool
-	walkers  [2][]string // before and after aging
+	walkers  [2][]heat.Walker // before and after aging
 	clock    []time.Duration
 	parts    map[int]*played
 	outcome  Outcome
@@ -125,7 +125,7 @@ func (r *Replay) step(p *playedPass) error {
 		if p.aged {
 			i = 1
 		}
-		p.walkers[i] = append(p.walkers[i], ev.Text)
+		p.walkers[i] = append(p.walkers[i], recordedWalker(ev.Text))
 	case recording.Aging:
 		p.aging = true
 	case recording.LostBy:

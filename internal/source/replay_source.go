@@ -38,8 +38,8 @@ func (r *Replay) Watch(add, _ []int) (refused []int, _ error) {
 	return refused, nil
 }
 
-// OtherWalkers implements Blind.
-func (r *Replay) OtherWalkers() []string {
+// OtherWalkers implements Source.
+func (r *Replay) OtherWalkers() []heat.Walker {
 	defer r.flush()
 	p := r.current()
 	if p.aged {
@@ -71,6 +71,9 @@ func (r *Replay) Close() error { return r.file.Close() }
 
 // mappingReplay is a Replay of a MappingSource.
 type mappingReplay struct{ *Replay }
+
+// OtherWalkers implements Source. All of such a pass was read as it began.
+func (r mappingReplay) OtherWalkers() []heat.Walker { return r.current().walkers[0] }
 
 // SkipReasons implements MappingSource.
 func (r mappingReplay) SkipReasons() []string { return r.header.SkipReasons }

@@ -13,6 +13,7 @@ import (
 
 	"mglru_exporter/bpf"
 	"mglru_exporter/internal/config"
+	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/preflight"
 	"mglru_exporter/internal/process"
 )
@@ -120,7 +121,7 @@ func openHooks(log *slog.Logger) (Source, error) {
 
 func preflightHooks() []preflight.Requirement {
 	return append(bpf.PreflightHooks(), lruGenRequirement(lruGenPath, "/proc", "/sys"), memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
-		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys"))
+		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys", heat.UnobservedAll))
 }
 
 // notesHooks is what those should know who read its numbers.

@@ -30,17 +30,14 @@ type Source interface {
 	// Age runs one pass of one memcg. When it returns, the sink has had every
 	// record of the pass. The error is a *Failure where the kernel refused.
 	Age(ctx context.Context, req Request) (Outcome, error)
+	// OtherWalkers returns what else clears accessed bits now. What a pass did not
+	// find young while a walker with heat.UnobservedAll was active may have been
+	// accessed all the same. For a MappingSource, Observe takes care of that.
+	OtherWalkers() []heat.Walker
 	// MemoryBytes is what the source holds in the kernel.
 	MemoryBytes() uint64
 	// Close detaches from the kernel. The sink is not called after it returns.
 	Close() error
-}
-
-// Blind is a Source that does not see all who clear accessed bits.
-type Blind interface {
-	// OtherWalkers names those that are active now. What a pass has not found
-	// young while one was may have been accessed all the same.
-	OtherWalkers() []string
 }
 
 // A MappingSource sees how much of each mapping was accessed, but not which

@@ -96,6 +96,9 @@ func (s *Stock) MemoryBytes() uint64 {
 	return s.bpf.MemoryBytes()
 }
 
+// OtherWalkers implements Source. The harvest sees what they clear.
+func (s *Stock) OtherWalkers() []heat.Walker { return walkers(s.sysRoot, heat.UnobservedNone) }
+
 // Close implements Source.
 func (s *Stock) Close() error {
 	if s.bpf == nil {

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mglru_exporter/bpf"
+	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/preflight"
 	"mglru_exporter/internal/process"
@@ -32,7 +33,7 @@ func preflightStock() []preflight.Requirement {
 		}
 	}
 	return append(bpf.PreflightStock(), lruGen, memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
-		pagemapRequirement(), pagemapAccess().requirement("/proc"))
+		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys", heat.UnobservedNone))
 }
 
 // notesStock is what those should know who read its numbers.

@@ -45,7 +45,7 @@ func remembered(t testing.TB, s *heat.Snapshot, j judged) string {
 	t.Helper()
 	c := *s
 	c.Source, c.MemcgSet, c.Self.CPUSeconds, c.Self.BPFMemoryBytes = heat.SourceInfo{}, 0, nil, 0
-	c.Self.OtherWalkers = append([]string{}, c.Self.OtherWalkers...)
+	c.Self.OtherWalkers = append([]heat.Walker{}, c.Self.OtherWalkers...)
 	c.Memcgs = slices.Clone(c.Memcgs)
 	for i := range c.Memcgs {
 		copied := *c.Memcgs[i]

@@ -116,7 +116,7 @@ func TestDAMONMakesNothingCold(t *testing.T) {
 	if got, want := r.count(m), (tally{unobserved: m.NumPages()}); got != want {
 		t.Errorf("with DAMON running: %v, want %v", got, want)
 	}
-	if got := r.Snapshot().Self.OtherWalkers; len(got) != 1 || got[0] != "damon" {
+	if got := r.Snapshot().Self.OtherWalkers; len(got) != 1 || got[0].Name != "damon" {
 		t.Errorf("other walkers %q, want damon", got)
 	}
 	if missing := source.Preflight("hooks")[0].Missing(); len(missing) != 1 {
