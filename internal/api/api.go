@@ -36,7 +36,8 @@ const (
 
 // Processes are the processes that have series of their own.
 type Processes struct {
-	// Source and Granularity ("page" or "mapping") are those of mglru_source_info.
+	// Source and Granularity ("page" or "mapping", "none" without a usable source) are
+	// those of mglru_source_info.
 	// Only a source of granularity page has heatmaps.
 	Source      string `json:"source"`
 	Granularity string `json:"granularity"`

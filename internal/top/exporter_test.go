@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -23,6 +24,7 @@ type fakeExporter struct {
 	processes []api.Process
 	heatmap   func(r *http.Request) (*api.Heatmap, *api.Error)
 	asked     []string
+	source    string // "hooks" if empty
 }
 
 func (e *fakeExporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -39,7 +41,7 @@ func (e *fakeExporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		_ = json.NewEncoder(w).Encode(api.Processes{
-			Source: "hooks", Granularity: "page", Total: len(e.processes), Processes: e.processes[:min(limit, len(e.processes))],
+			Source: cmp.Or(e.source, "hooks"), Granularity: "page", Total: len(e.processes), Processes: e.processes[:min(limit, len(e.processes))],
 		})
 	case e.heatmap != nil:
 		h, fail := e.heatmap(r)

@@ -95,7 +95,10 @@ func (m *model) drawList(f *frame) {
 	}
 	if len(l.answer.Processes) == 0 {
 		text := "No process has been seen for a whole window yet."
-		if l.search != "" {
+		switch {
+		case l.answer.Source == "none":
+			text = "No usable source on that machine: its /-/ready says why."
+		case l.search != "":
 			text = "No process matches."
 		}
 		f.put(1, listHead+1, text, tcell.StyleDefault)

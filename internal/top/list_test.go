@@ -7,6 +7,14 @@ import (
 	"mglru_exporter/internal/api"
 )
 
+// TestListWithoutASource says why there is no process, and where to look.
+func TestListWithoutASource(t *testing.T) {
+	s := newSession(t, mono())
+	s.exporter.processes, s.exporter.source = nil, "none"
+	s.answer()
+	s.wantText("No usable source on that machine: its /-/ready says why.")
+}
+
 func TestListKeys(t *testing.T) {
 	s := newSession(t, mono())
 	for _, c := range []struct {

@@ -169,6 +169,9 @@ func (f *fake) serveProcesses(w http.ResponseWriter, r *http.Request) {
 	if f.granularity == "mapping" {
 		out.Source = "referenced"
 	}
+	if f.granularity == "none" {
+		out.Source = "none"
+	}
 	for _, p := range f.procs {
 		s := q.Get("search")
 		if strings.Contains(p.Comm, s) || strings.Contains(strconv.Itoa(p.PID), s) || strings.Contains(p.Memcg, s) {

@@ -73,6 +73,9 @@ func testEmptyStates(t *testing.T, b browser) {
 		})
 	}
 	states("none", newFake(t), "", "No process yet", "first window")
+	waits := newFake(t)
+	waits.granularity = "none"
+	states("no source", waits, "", "No usable source", "looks again every minute")
 	small := plain(7, "p").Process
 	small.Resident = 4096
 	mapping := newFake(t, &proc{Process: small})

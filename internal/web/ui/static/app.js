@@ -72,6 +72,7 @@ function listNote(text) {
 
 function nothingPicked(processes) {
   if (source.granularity === "mapping") empty("This source has no heatmap", mappingOnly());
+  else if (source.source === "none") empty("No usable source", "The exporter can measure nothing on this machine, and looks again every minute. Its /-/ready says why, and what would repair it.");
   else if (processes.length > 0) empty("Pick a process", "Its memory is drawn by address and time.");
   else if (state.search) empty("No process matches", "Nothing in the list has what you search for in its name, pid or memcg.");
   else empty("No process yet", "A process is listed once its first window has ended, if the configuration watches its memcg and gives it series of its own.");
