@@ -21,12 +21,12 @@ import (
 )
 
 func TestExposition(t *testing.T) {
-	golden(t, "metrics.golden", exposition(t, collector.New(fixed(twoNodes()), all()), reload(), heatmap()))
+	golden(t, "metrics.golden", exposition(t, collector.New(fixed(twoNodes()), all()), reload(), heatmap(), rejections()))
 }
 
 func TestLint(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(collector.New(fixed(twoNodes()), all()), reload(), heatmap())
+	reg.MustRegister(collector.New(fixed(twoNodes()), all()), reload(), heatmap(), rejections())
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil {
 		t.Fatal(err)

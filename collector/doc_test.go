@@ -237,6 +237,11 @@ var notes = map[string]note{
 		"",
 		`time() - mglru_config_last_reload_success_timestamp_seconds`,
 	},
+	"mglru_http_rejections_total": {
+		"What somebody on the network did too much of.", "requests, connections or streams",
+		"`body` are requests with a body, which is never read: some clients send one without harm.",
+		`sum by (instance, reason) (increase(mglru_http_rejections_total[1h]))`,
+	},
 	"mglru_build_info": {
 		"Which build runs.", "always 1",
 		"",
@@ -248,7 +253,7 @@ var notes = map[string]note{
 // what notes say of them. Users build upon names, types, labels and HELP, which
 // it holds, too.
 func TestDocumentation(t *testing.T) {
-	families := gather(t, collector.New(fixed(twoNodes()), all()), reload(), heatmap(), versioncollector.NewCollector("mglru"))
+	families := gather(t, collector.New(fixed(twoNodes()), all()), reload(), heatmap(), rejections(), versioncollector.NewCollector("mglru"))
 	var b strings.Builder
 	b.WriteString(`# Metrics
 
@@ -295,7 +300,7 @@ the label memcg and those of the source, are the same in each scrape of it.
 
 	described := make(chan *prometheus.Desc, 100)
 	collector.New(fixed(nil), all()).Describe(described)
-	if n := len(described) + 5; n != len(families) { // 2 of the reload, 2 of heatmaps, 1 of the build
+	if n := len(described) + 6; n != len(families) { // 2 of the reload, 2 of heatmaps, 1 of the build, 1 of HTTP
 		t.Errorf("%d families are described, but the fixture shows %d: extend it", n, len(families))
 	}
 }

@@ -85,6 +85,13 @@ func reload() *collector.ConfigReload {
 	return r
 }
 
+func rejections() *collector.Rejections {
+	r := collector.NewRejections(time.UnixMilli(1_763_740_000_000), "body", "connections")
+	r.Add("body")
+	r.Add("never heard of")
+	return r
+}
+
 func heatmap() *collector.Heatmap {
 	return collector.NewHeatmap(func() (bytes, omitted int) { return 12345, 6 })
 }

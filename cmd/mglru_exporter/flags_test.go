@@ -27,6 +27,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		{[]string{"check", "--output=json", "--output=json"}, exitUsage, "flag 'output' cannot be repeated, try --help"},
 		{[]string{config, "--web.max-requests=-3"}, exitFailure, "--web.max-requests: -3 is below 0, write 0 for any number"},
 		{[]string{config, "--web.listen-address=foo:99999"}, exitFailure, "--web.listen-address: listen tcp: address 99999: invalid port"},
+		{[]string{config, "--web.max-connections=-1"}, exitFailure, "--web.max-connections: -1 is below 0, write 0 for any number"},
 		{[]string{config, "--web.listen-address="}, exitFailure, `--web.listen-address: "" has no port, write for example :9934 or 127.0.0.1:9934`},
 		{[]string{config, "--web.listen-address=127.0.0.1:"}, exitFailure, `--web.listen-address: "127.0.0.1:" has no port, write for example :9934 or 127.0.0.1:9934`},
 		{[]string{"record", config, "--windows=-1", file}, exitFailure, "--windows: -1 is below 0, write 0 to record until told to stop"},
@@ -48,7 +49,7 @@ func TestHelpOfServeHasItsFlags(t *testing.T) {
 	}
 	for _, flag := range []string{
 		"--config.file", "--log.level", "--log.format", "--web.listen-address", "--web.config.file", "--web.telemetry-path",
-		"--[no-]web.disable-exporter-metrics", "--web.max-requests", "--[no-]web.expose-addresses", "--[no-]web.enable-lifecycle",
+		"--[no-]web.disable-exporter-metrics", "--web.max-requests", "--[no-]web.expose-addresses", "--[no-]web.enable-lifecycle", "--web.max-connections",
 	} {
 		if !strings.Contains(stdout.String(), flag) {
 			t.Errorf("no %s in\n%s", flag, stdout.String())

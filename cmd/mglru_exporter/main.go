@@ -79,6 +79,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		BoolVar(&sv.noExporterMetrics)
 	serve.Flag("web.max-requests", "How many scrapes may run at the same time, 0 for any number.").
 		Default("40").IntVar(&sv.maxRequests)
+	serve.Flag("web.max-connections", "How many connections may be open, 0 for any number; for one more the least busy is closed.").
+		Default("512").IntVar(&sv.maxConnections)
 	serve.Flag(exposeAddresses, "Let the API and mglru_address_band_info tell virtual addresses, and the config have ranges of them. Whoever reads them learns the processes' memory layout.").
 		BoolVar(&sv.exposeAddresses)
 

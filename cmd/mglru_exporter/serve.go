@@ -33,6 +33,7 @@ type serveCommand struct {
 	exposeAddresses   bool
 	lifecycle         bool
 	maxRequests       int
+	maxConnections    int
 }
 
 // run returns nil after the context has ended, and an error if the exporter
@@ -45,6 +46,9 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	defer signal.Stop(hangup)
 	if s.maxRequests < 0 {
 		return fmt.Errorf("--web.max-requests: %d is below 0, write 0 for any number", s.maxRequests)
+	}
+	if s.maxConnections < 0 {
+		return fmt.Errorf("--web.max-connections: %d is below 0, write 0 for any number", s.maxConnections)
 	}
 	cfg, err := file.load()
 	if err != nil {
@@ -61,7 +65,8 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	r.state.Succeeded(time.Now())
 	history := heatmap.New(int(cfg.Limits.MaxHeatmapBytes))
 	r.history = history
-	reg := s.registry(r.state, collector.NewHeatmap(func() (bytes, omitted int) {
+	rejections := collector.NewRejections(time.Now(), web.RejectionReasons()...)
+	reg := s.registry(r.state, rejections, collector.NewHeatmap(func() (bytes, omitted int) {
 		s := history.Stats()
 		return s.Bytes, s.Omitted
 	}))
@@ -71,18 +76,20 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		ExposeAddresses: s.exposeAddresses,
 	})
 	server, err := web.New(web.Options{
-		Flags:         s.web,
-		TelemetryPath: s.telemetryPath,
-		MaxRequests:   s.maxRequests,
-		Series:        func() web.Series { return r.collector.Page() },
-		Registry:      reg,
-		Instrument:    !s.noExporterMetrics,
-		Ready:         func() (string, error) { return matching(mon.Snapshot()), mon.Ready() },
-		Lifecycle:     s.lifecycle,
-		Reload:        r.reload,
-		API:           served,
-		Version:       version.Info(),
-		Log:           log,
+		Flags:          s.web,
+		TelemetryPath:  s.telemetryPath,
+		MaxRequests:    s.maxRequests,
+		MaxConnections: s.maxConnections,
+		Rejected:       rejections.Add,
+		Series:         func() web.Series { return r.collector.Page() },
+		Registry:       reg,
+		Instrument:     !s.noExporterMetrics,
+		Ready:          func() (string, error) { return matching(mon.Snapshot()), mon.Ready() },
+		Lifecycle:      s.lifecycle,
+		Reload:         r.reload,
+		API:            served,
+		Version:        version.Info(),
+		Log:            log,
 	})
 	if err != nil {
 		return err

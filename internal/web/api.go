@@ -22,7 +22,8 @@ import (
 const (
 	apiPrefix = "/api/"
 	// apiRequests is how many requests may be answered at the same time, events
-	// not counted. Most of what one needs is one column of a heatmap.
+	// not counted. They are computed one at a time. Most of what one needs is one
+	// column of a heatmap.
 	apiRequests = 8
 	// apiTimeout is how long it may take a client to read an answer.
 	apiTimeout = 30 * time.Second
@@ -43,7 +44,10 @@ type API struct {
 	APIOptions
 	events events
 	slots  chan struct{}
-	mux    *http.ServeMux
+	// cpu is held by whoever computes an answer, but not while its client reads.
+	cpu      chan struct{}
+	rejected func(reason string)
+	mux      *http.ServeMux
 
 	mu   sync.Mutex           // guards ends
 	ends map[string]time.Time // when the last window of each memcg ended
@@ -51,7 +55,7 @@ type API struct {
 
 // NewAPI returns an API. Its streams last until Close.
 func NewAPI(o APIOptions) *API {
-	a := &API{APIOptions: o, slots: make(chan struct{}, apiRequests), mux: http.NewServeMux(), ends: map[string]time.Time{}}
+	a := &API{APIOptions: o, slots: make(chan struct{}, apiRequests), cpu: make(chan struct{}, 1), rejected: func(string) {}, mux: http.NewServeMux(), ends: map[string]time.Time{}}
 	a.mux.HandleFunc(api.ProcessesPath, a.answer(a.processes))
 	a.mux.HandleFunc(api.HeatmapPath, a.answer(a.heatmap))
 	a.mux.HandleFunc(api.EventsPath, a.serveEvents)
@@ -112,6 +116,7 @@ func (a *API) answer(f func(w io.Writer, r *http.Request) error) http.HandlerFun
 		case a.slots <- struct{}{}:
 			defer func() { <-a.slots }()
 		default:
+			a.rejected(rejectedAPI)
 			w.Header().Set("Retry-After", "1")
 			fail(w, http.StatusServiceUnavailable, fmt.Errorf("%d requests are being answered already, try again in a second", apiRequests))
 			return
@@ -119,7 +124,10 @@ func (a *API) answer(f func(w io.Writer, r *http.Request) error) http.HandlerFun
 		// Not all that serves can do this; what can is the server that runs.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(apiTimeout))
 
-		out := &lazy{w: w, zip: acceptsGzip(r)}
+		// However many ask, they have one CPU together.
+		a.cpu <- struct{}{}
+		defer func() { <-a.cpu }()
+		out := &lazy{w: yielding{w, a.cpu}, zip: acceptsGzip(r)}
 		if err := f(out, r); err != nil {
 			status := http.StatusBadRequest
 			if s := (statusError{}); errors.As(err, &s) {
@@ -130,6 +138,19 @@ func (a *API) answer(f func(w io.Writer, r *http.Request) error) http.HandlerFun
 		}
 		out.close()
 	}
+}
+
+// A yielding lets others compute while a client reads.
+type yielding struct {
+	http.ResponseWriter
+	cpu chan struct{}
+}
+
+// Write implements io.Writer.
+func (y yielding) Write(p []byte) (int, error) {
+	<-y.cpu
+	defer func() { y.cpu <- struct{}{} }()
+	return y.ResponseWriter.Write(p)
 }
 
 // A lazy writes JSON, compressed if it may be; it sets headers only when there is

@@ -1,10 +1,14 @@
 package web
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,8 +31,15 @@ const (
 // events tells clients that windows have ended. It never waits for one.
 type events struct {
 	mu        sync.Mutex // guards what follows
-	followers map[chan api.Event]bool
+	followers map[chan api.Event]follower
+	n         uint64 // of followers so far
 	closed    bool
+}
+
+// A follower is one client.
+type follower struct {
+	host string
+	n    uint64 // the older, the less
 }
 
 // tell tells all clients, and cuts off those that are too slow.
@@ -45,22 +56,37 @@ func (e *events) tell(ev api.Event) {
 }
 
 // follow returns a channel of what happens from now on. It is closed when the
-// client is to be cut off.
-func (e *events) follow() (chan api.Event, error) {
+// client is to be cut off. Where there are too many clients, the oldest of the host that
+// has the most makes room: else few could lock all others out.
+func (e *events) follow(host string) (f chan api.Event, cut bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch {
-	case e.closed:
-		return nil, errors.New("the exporter is stopping")
-	case len(e.followers) >= maxFollowers:
-		return nil, fmt.Errorf("%d clients follow events already, more may not", maxFollowers)
+	if e.closed {
+		return nil, false, errors.New("the exporter is stopping")
 	}
 	if e.followers == nil {
-		e.followers = map[chan api.Event]bool{}
+		e.followers = map[chan api.Event]follower{}
 	}
-	f := make(chan api.Event, eventsBehind)
-	e.followers[f] = true
-	return f, nil
+	f = make(chan api.Event, eventsBehind)
+	e.n++
+	e.followers[f] = follower{host, e.n}
+	if len(e.followers) > maxFollowers {
+		e.drop(e.heaviest())
+		return f, true, nil
+	}
+	return f, false, nil
+}
+
+// heaviest returns the oldest client of the host that has the most.
+func (e *events) heaviest() chan api.Event {
+	counts := map[string]int{}
+	for _, f := range e.followers {
+		counts[f.host]++
+	}
+	return slices.MinFunc(slices.Collect(maps.Keys(e.followers)), func(a, b chan api.Event) int {
+		x, y := e.followers[a], e.followers[b]
+		return cmp.Or(cmp.Compare(counts[y.host], counts[x.host]), cmp.Compare(x.n, y.n))
+	})
 }
 
 func (e *events) leave(f chan api.Event) {
@@ -70,7 +96,7 @@ func (e *events) leave(f chan api.Event) {
 }
 
 func (e *events) drop(f chan api.Event) {
-	if e.followers[f] {
+	if _, ok := e.followers[f]; ok {
 		delete(e.followers, f)
 		close(f)
 	}
@@ -91,7 +117,14 @@ func (a *API) serveEvents(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, errors.New("events have no parameters"))
 		return
 	}
-	f, err := a.events.follow()
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	f, cut, err := a.events.follow(host)
+	if cut {
+		a.rejected(rejectedEvents)
+	}
 	if err != nil {
 		w.Header().Set("Retry-After", "10")
 		fail(w, http.StatusServiceUnavailable, err)

@@ -13,7 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -322,29 +324,37 @@ func TestGzip(t *testing.T) {
 	}
 }
 
+// TestTooManyAPIRequestsAreTurnedAway, and those that are let in have one CPU together.
 func TestTooManyAPIRequestsAreTurnedAway(t *testing.T) {
-	const slots = 8
-	begun, release := make(chan struct{}), make(chan struct{})
-	a := web.NewAPI(web.APIOptions{History: heatmap.New(0), Snapshot: func() *heat.Snapshot {
-		begun <- struct{}{}
-		<-release
-		return town()
-	}})
-	done := make(chan int)
-	for range slots {
-		go func() { done <- ask(a, http.MethodGet, "/api/v1/processes").Code }()
-		<-begun
-	}
-	resp := ask(a, http.MethodGet, "/api/v1/processes/7/heatmap")
-	if got := decode[api.Error](t, resp.Body.Bytes()); resp.Code != http.StatusServiceUnavailable || resp.Header().Get("Retry-After") == "" || got.Error == "" {
-		t.Errorf("%d %q with %v, want 503", resp.Code, got.Error, resp.Header())
-	}
-	close(release)
-	for range slots {
-		if status := <-done; status != 200 {
-			t.Errorf("one before it: %d", status)
+	synctest.Test(t, func(t *testing.T) {
+		const slots = 8
+		var computing, most atomic.Int32
+		release := make(chan struct{})
+		a := web.NewAPI(web.APIOptions{History: heatmap.New(0), Snapshot: func() *heat.Snapshot {
+			most.Store(max(most.Load(), computing.Add(1)))
+			<-release
+			computing.Add(-1)
+			return town()
+		}})
+		done := make(chan int, slots)
+		for range slots {
+			go func() { done <- ask(a, http.MethodGet, "/api/v1/processes").Code }()
 		}
-	}
+		synctest.Wait()
+		resp := ask(a, http.MethodGet, "/api/v1/processes/7/heatmap")
+		if got := decode[api.Error](t, resp.Body.Bytes()); resp.Code != http.StatusServiceUnavailable || resp.Header().Get("Retry-After") == "" || got.Error == "" {
+			t.Errorf("%d %q with %v, want 503", resp.Code, got.Error, resp.Header())
+		}
+		close(release)
+		for range slots {
+			if status := <-done; status != 200 {
+				t.Errorf("one before it: %d", status)
+			}
+		}
+		if most.Load() != 1 {
+			t.Errorf("%d were computed at the same time, want 1", most.Load())
+		}
+	})
 }
 
 // FuzzQueries asks with any parameters: what is answered is JSON, within bounds,

@@ -57,6 +57,7 @@ func (m *metricsHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case m.slots <- struct{}{}:
 			defer func() { <-m.slots }()
 		default:
+			m.Rejected(rejectedScrapes)
 			answer(w, http.StatusServiceUnavailable, fmt.Sprintf("%d scrapes are being answered already, try again later", m.MaxRequests))
 			return
 		}

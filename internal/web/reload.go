@@ -33,6 +33,7 @@ func reloadHandler(o Options) http.HandlerFunc {
 		case foreign.Check(r) != nil:
 			answer(w, http.StatusForbidden, "a browser sent this for a page of another site; ask with curl, or from a page of this address")
 		case !limit.Allow():
+			o.Rejected(rejectedReloads)
 			w.Header().Set("Retry-After", strconv.Itoa(int(reloadEvery.Seconds())))
 			answer(w, http.StatusTooManyRequests, "too many reloads, try again in "+reloadEvery.String()+" or send SIGHUP")
 		default:

@@ -24,14 +24,6 @@ const (
 	healthyPath = "/-/healthy"
 	readyPath   = "/-/ready"
 
-	// headerTimeout is how long a client may take to send its headers.
-	headerTimeout = 10 * time.Second
-	// answerTimeout is how long a client may take to read an answer, else those who
-	// never do could keep all others from scraping. It is longer than scrapes take.
-	answerTimeout = 2 * time.Minute
-	// idleTimeout is how long a connection is kept between two requests, longer than
-	// Prometheus keeps its own.
-	idleTimeout = 6 * time.Minute
 	// shutdownTimeout is how long requests may take to end after a stop.
 	shutdownTimeout = 5 * time.Second
 )
@@ -46,6 +38,12 @@ type Options struct {
 	// MaxRequests is how many scrapes may run at the same time; more are
 	// turned away with status 503. 0 is no bound.
 	MaxRequests int
+	// MaxConnections is how many connections may be open; for one more the least busy is
+	// closed. 0 is no bound.
+	MaxConnections int
+	// Rejected is told each time that a limit cuts something off, with one of
+	// RejectionReasons; nil for nobody.
+	Rejected func(reason string)
 	// Series returns the metrics of the current snapshot; nil for none. They come
 	// before those of the Registry, and are encoded once as long as they are the same.
 	Series func() Series
@@ -90,6 +88,10 @@ func New(o Options) (*Server, error) {
 	if err := toolkit.Validate(*o.Flags.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("web config file %s: %w", *o.Flags.WebConfigFile, err)
 	}
+	if o.Rejected == nil {
+		o.Rejected = func(string) {}
+	}
+	o.API.rejected = o.Rejected
 	mux := http.NewServeMux()
 	mux.Handle("GET "+exact(o.TelemetryPath), metrics(o))
 	mux.HandleFunc("GET "+healthyPath, func(w http.ResponseWriter, _ *http.Request) {
@@ -119,9 +121,12 @@ func New(o Options) (*Server, error) {
 	root.Handle(ui.Path+"/", page)
 	root.HandleFunc(reloadPath, reloadHandler(o))
 	server := &http.Server{
-		Handler:           hurry(root),
+		Handler:           bounded(root, o.Rejected),
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       headerTimeout,
 		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         (&connections{most: o.MaxConnections, rejected: o.Rejected}).state,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
 	server.RegisterOnShutdown(o.API.Close) // or its streams would not end
@@ -155,16 +160,6 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
 	return nil
-}
-
-// hurry bounds how long the answer to each request may take to be read. Handlers may
-// set another time.
-func hurry(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Not all that serves can do this; what can is the server that runs.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
-		h.ServeHTTP(w, r)
-	})
 }
 
 func landingPage(o Options) (http.Handler, error) {
