@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run demo screenshots build test test-rest test-all check test-unit test-dashboards test-vm test-vm-core test-vm-rest \
+.PHONY: help run demo screenshots build build-arches test test-rest test-all check test-unit test-dashboards test-vm test-vm-core test-vm-rest \
 	test-demo fuzz bench bench-vm bench-harm kernels lint generate check-generated deps deps-test clean
 
 export MGLRU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mglru_exporter
@@ -44,7 +44,7 @@ SCRIPTS = $(wildcard scripts/* .ci/run) test/vm/kernel/build test/vm/kernel/fetc
 # The parts of test and what test-all has beyond them, in their order. Each is a
 # target of its own; all run, whatever becomes of those before.
 TEST_PARTS = deps-test check test-unit test-dashboards fuzz check-generated kernels test-vm-core
-REST_PARTS = deps lint test-vm-rest test-demo
+REST_PARTS = deps lint build-arches test-vm-rest test-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -68,6 +68,9 @@ screenshots: ## take the pictures in docs/img from the demo's memcached: five mi
 
 build: ## build bin/mglru_exporter, statically
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/mglru_exporter ./cmd/mglru_exporter
+
+build-arches: ## build it for each architecture that the source referenced works on
+	@for arch in amd64 arm64 s390x ppc64le riscv64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go vet ./...; CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build ./...; done
 
 test: ## what a change has to pass: 8 minutes on two idle cores, 20 where kernels are to be built
 	@scripts/parts $(TEST_PARTS)

@@ -9,7 +9,8 @@ import (
 )
 
 // Sizes of the units everything is counted in. They are those of x86-64 with
-// 4 KiB base pages, the only page size the exporter supports.
+// 4 KiB base pages, the only ones that sources which see pages work with. The source
+// referenced counts bytes, on pages of any size.
 const (
 	// PageSize is the size of a base page in bytes.
 	PageSize = 4096

@@ -35,7 +35,7 @@ type Generation struct {
 	Seq uint64
 	// Age is how long ago it was made, in whole milliseconds.
 	Age time.Duration
-	// AnonPages and FilePages are its sizes in pages. Here the kernel counts
+	// AnonPages and FilePages are its sizes in pages of the machine. Here the kernel counts
 	// shared memory as anon. A kernel that shows a negative size, which
 	// per-CPU counters may be for a moment, has 0 pages.
 	AnonPages, FilePages uint64

@@ -45,3 +45,14 @@ func TestReadLRUGen(t *testing.T) {
 		t.Error("nonsense is no error")
 	}
 }
+
+// TestGenerationsAreInPagesOf4K: on a machine with pages of 64 KiB a page is 16.
+func TestGenerationsAreInPagesOf4K(t *testing.T) {
+	for size, want := range map[int]uint64{4 << 10: 3, 64 << 10: 48} {
+		groups := []LRUGen{{Nodes: []LRUGenNode{{Gens: []Generation{{AnonPages: 3, FilePages: 3}}}}}}
+		inPagesOf4K(groups, size)
+		if g := groups[0].Nodes[0].Gens[0]; g.AnonPages != want || g.FilePages != want {
+			t.Errorf("pages of %d bytes: %+v, want %d", size, g, want)
+		}
+	}
+}

@@ -12,14 +12,14 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"mglru_exporter/internal/heat"
 )
 
 // reclaim tells how many pages may have lost an accessed bit to the kernel: what
 // reclaim clears of it leaves no trace where smaps would show it.
 type reclaim struct {
 	vmstat, lruGen string
+	// pageSize is the size of the pages that vmstat counts, in bytes.
+	pageSize uint64
 	// migrationAges is set on kernels where a page that is moved to another
 	// place in memory loses its accessed bit: before 6.1, and where entries
 	// of page tables have no room for it.
@@ -38,6 +38,7 @@ type reclaimed struct {
 func newReclaim(procRoot, sysRoot string) reclaim {
 	return reclaim{
 		vmstat:        filepath.Join(procRoot, "vmstat"),
+		pageSize:      uint64(os.Getpagesize()),
 		lruGen:        filepath.Join(sysRoot, "kernel/mm/lru_gen/enabled"),
 		migrationAges: runtime.GOARCH != "amd64" || !kernelAtLeast(6, 1),
 	}
@@ -67,7 +68,7 @@ func (r *reclaim) lost(before, now reclaimed) uint64 {
 		return math.MaxUint64
 	}
 	pages := now.pages - min(before.pages, now.pages)
-	return min(pages, math.MaxUint64/heat.PageSize) * heat.PageSize
+	return min(pages, math.MaxUint64/r.pageSize) * r.pageSize
 }
 
 // parseReclaimed parses /proc/vmstat. The counters by what was scanned

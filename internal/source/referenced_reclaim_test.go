@@ -70,9 +70,23 @@ func TestReclaimLost(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		r := reclaim{lruGen: path}
+		r := reclaim{lruGen: path, pageSize: pg}
 		if got := r.lost(tc.before, tc.now); got != tc.want {
 			t.Errorf("%s: %d bytes, want %d", name, got, tc.want)
+		}
+	}
+}
+
+// TestReclaimLosesPagesOfTheMachine: to see it where pages are larger, build it for
+// arm64 and run it under qemu-aarch64-static -p 65536.
+func TestReclaimLosesPagesOfTheMachine(t *testing.T) {
+	real := newReclaim("/proc", "/nonexistent")
+	for size, r := range map[int]reclaim{os.Getpagesize(): real, 64 << 10: {lruGen: "/nonexistent", pageSize: 64 << 10}} {
+		if got, want := r.lost(reclaimed{pages: 1}, reclaimed{pages: 11}), uint64(10*size); got != want {
+			t.Errorf("10 pages of %d bytes: %d may be lost, want %d", size, got, want)
+		}
+		if got := r.lost(reclaimed{}, reclaimed{pages: math.MaxUint64}); got < math.MaxUint64-uint64(size) {
+			t.Errorf("all pages of %d bytes: %d may be lost", size, got)
 		}
 	}
 }

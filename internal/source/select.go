@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -120,7 +121,8 @@ func openHooks(log *slog.Logger) (Source, error) {
 }
 
 func preflightHooks() []preflight.Requirement {
-	return append(bpf.PreflightHooks(), lruGenRequirement(lruGenPath, "/proc", "/sys"), memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
+	machine := []preflight.Requirement{hooksArchRequirement(runtime.GOARCH), pageSizeRequirement(os.Getpagesize())}
+	return append(append(machine, bpf.PreflightHooks()...), lruGenRequirement(lruGenPath, "/proc", "/sys"), memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
 		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys", heat.UnobservedAll))
 }
 

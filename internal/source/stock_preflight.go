@@ -2,6 +2,7 @@ package source
 
 import (
 	"log/slog"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -32,7 +33,7 @@ func preflightStock() []preflight.Requirement {
 			lruGen.Detail = lruGenPath + " can be read and written"
 		}
 	}
-	return append(bpf.PreflightStock(), lruGen, memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
+	return append(append([]preflight.Requirement{pageSizeRequirement(os.Getpagesize())}, bpf.PreflightStock()...), lruGen, memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
 		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys", heat.UnobservedNone))
 }
 
