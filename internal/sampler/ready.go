@@ -50,6 +50,13 @@ func (s *Sampler) tried(memcgs []string) {
 	}
 }
 
+// triedAll notes that no memcg is waited for.
+func (s *Sampler) triedAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.untried = map[string]bool{}
+}
+
 // logUnmatched logs the paths in the config that match no memcg: once, and when
 // that changes. Of a list that is not whole it believes only what is on it. The
 // caller holds mu.

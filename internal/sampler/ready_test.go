@@ -1,7 +1,9 @@
 package sampler
 
 import (
+	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -143,4 +145,41 @@ func TestReadyIsNotTakenBack(t *testing.T) {
 	wantReady(t, s, "as the config names it no more", "")
 	pass(t, s, "/b", 1)
 	wantReady(t, s, "after another one's pass", "")
+}
+
+// A list is a Script of memcgs to pass, an empty one for a look at the cgroups.
+type list []string
+
+func (l *list) Next(context.Context) (string, time.Time, error) {
+	if len(*l) == 0 {
+		return "", time.Time{}, io.EOF
+	}
+	next := (*l)[0]
+	*l = (*l)[1:]
+	return next, time.Now(), nil
+}
+
+// TestReadyAtTheEndOfARecording: of a short one not each memcg has had a pass.
+func TestReadyAtTheEndOfARecording(t *testing.T) {
+	m := newMachine()
+	m.add(1, "/a", 100, 10)
+	m.add(2, "/b", 100, 10)
+	s := newSampler(t, m, entries("/a", "/b"))
+	s.deps.Script = &list{"", "/a"}
+	ended := make(chan struct{})
+	s.deps.Log = slog.New(slog.NewTextHandler(onLine(func(line string) {
+		if strings.Contains(line, "played to its end") {
+			wantReady(t, s, "before its end", "of the memcgs that match the config 1 have had no pass yet")
+			close(ended)
+		}
+	}), nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	<-ended
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	wantReady(t, s, "at its end", "")
 }

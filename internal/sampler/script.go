@@ -37,6 +37,7 @@ func (s *Sampler) follow(ctx context.Context) {
 // rest waits for the context to end. What another config does not name vanishes
 // even now; what it alone names shows without a window.
 func (s *Sampler) rest(ctx context.Context) {
+	s.triedAll() // no pass will come of the others
 	for {
 		select {
 		case <-ctx.Done():

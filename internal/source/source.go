@@ -61,7 +61,8 @@ type Cgroups interface {
 	// Walk lists all cgroups that there are. On an error it lists those that it
 	// could.
 	Walk() ([]memcg.Group, error)
-	// Procs lists the processes of one cgroup; memcg.ErrGone if it was removed.
+	// Procs lists the processes of one memcg; memcg.ErrGone if it was removed. Each
+	// process belongs to one at a time.
 	Procs(path string) ([]int, error)
 }
 
