@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -23,10 +24,11 @@ import (
 
 // fakeMonitor has one process from the start.
 type fakeMonitor struct {
-	ready error
-	start error         // what Start returns
-	ended chan struct{} // closed when RunStarted returns
-	runs  chan struct{} // closed when it is called
+	ready  error
+	source string        // "fake" if empty
+	start  error         // what Start returns
+	ended  chan struct{} // closed when RunStarted returns
+	runs   chan struct{} // closed when it is called
 
 	mu      sync.Mutex
 	reloads []*config.Config
@@ -55,7 +57,7 @@ func (m *fakeMonitor) Reload(cfg *config.Config) error {
 
 func (m *fakeMonitor) Snapshot() *heat.Snapshot {
 	return &heat.Snapshot{
-		Source: heat.SourceInfo{Name: "fake", Granularity: "page"},
+		Source: heat.SourceInfo{Name: cmp.Or(m.source, "fake"), Granularity: "page"},
 		Memcgs: []*heat.MemcgSnapshot{{
 			Path: "/a", WindowEnd: time.Unix(1, 0), WindowPasses: 4,
 			Series: []heat.Series{{PID: 42, Comm: "x", Areas: []heat.Area{{Hot: 4096, Resident: 4096}}}},

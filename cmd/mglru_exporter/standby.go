@@ -12,6 +12,7 @@ import (
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/instance"
+	"mglru_exporter/internal/source"
 )
 
 // retryEvery is how long a standby waits before it looks for a usable source again.
@@ -114,19 +115,26 @@ func (s *standby) Run(ctx context.Context) error {
 	}
 }
 
-// start returns a monitor that has started, or nil. The state changes after Start,
-// so that a source which never starts is not seen to come and go.
+// start returns a monitor that has started, or nil. Where the source that "auto" takes
+// does not start, the next ones are tried. The state changes after Start, so that a
+// source which never starts is not seen to come and go.
 func (s *standby) start() monitor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	waited := s.state.Load().monitor == nil
-	m, err := s.opened, error(nil)
-	s.opened = nil
-	if m == nil {
-		m, err = s.open(s.cfg)
-	}
-	if err == nil {
-		err = m.Start()
+	m, found, err := s.try(s.cfg.Source)
+	if err != nil && found != "" && s.cfg.Source == config.SourceAuto {
+		errs := []error{err}
+		for _, name := range source.Next(found) {
+			if m, _, err = s.try(name); err == nil {
+				s.log.Warn("Source does not start, using another", "unusable", found, "used_source", name, "err", errors.Join(errs...))
+				break
+			}
+			errs = append(errs, err)
+		}
+		if err != nil {
+			err = errors.Join(errs...)
+		}
 	}
 	if err != nil {
 		s.wait(err)
@@ -137,6 +145,19 @@ func (s *standby) start() monitor {
 		s.log.Info("Source usable, watching", "used_source", m.Snapshot().Source.Name)
 	}
 	return m
+}
+
+// try opens and starts a source. Found is the one it is, if it could be opened.
+func (s *standby) try(name string) (m monitor, found string, err error) {
+	m, s.opened = s.opened, nil
+	if m == nil {
+		cfg := *s.cfg
+		cfg.Source = name
+		if m, err = s.open(&cfg); err != nil {
+			return nil, "", err
+		}
+	}
+	return m, m.Snapshot().Source.Name, m.Start()
 }
 
 // wait notes why no source is usable, and logs it unless it was so before.

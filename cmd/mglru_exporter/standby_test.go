@@ -164,6 +164,53 @@ func TestASourceThatDoesNotStartIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestAutoTriesTheNextWhereASourceDoesNotStart: what a preflight cannot find out must
+// not keep auto from a source that works.
+func TestAutoTriesTheNextWhereASourceDoesNotStart(t *testing.T) {
+	for _, tc := range []struct {
+		source, opened, used string
+	}{
+		{"auto", "auto stock referenced", "referenced"},
+		{"hooks", "hooks", "none"},
+	} {
+		t.Run(tc.source, func(t *testing.T) {
+			var opened []string
+			r := newRepairable()
+			sys := r.system()
+			hooks, referenced := newMonitor(), newMonitor()
+			hooks.source, hooks.start = "hooks", errors.New("start source hooks: no fentry")
+			referenced.source = "referenced"
+			sys.open = func(cfg *config.Config, _ follower, _ *slog.Logger) (monitor, error) {
+				opened = append(opened, cfg.Source)
+				switch cfg.Source {
+				case "stock":
+					return nil, errors.New("stock lacks MGLRU")
+				case "referenced":
+					return referenced, nil
+				}
+				return hooks, nil
+			}
+			url, stop := start(t, sys, "--config.file="+write(t, "config.yaml", "source: "+tc.source+"\n"+goodConfig))
+			if tc.used == "none" {
+				r.waiting(t)
+				wantNone(t, url, "start source hooks: no fentry")
+			} else {
+				<-referenced.runs
+				if got := samples(t, url, "mglru_source_info{"); len(got) != 1 || !strings.Contains(got[0], `source="referenced"`) {
+					t.Errorf("%q, want source referenced", got)
+				}
+			}
+			code, stderr := stop()
+			if code != exitOK || warnings(stderr) != 1 || !strings.Contains(stderr, "start source hooks: no fentry") {
+				t.Errorf("exit code %d, stderr, which should have one warning:\n%s", code, stderr)
+			}
+			if got := strings.Join(opened, " "); got != tc.opened {
+				t.Errorf("opened %q, want %q", got, tc.opened)
+			}
+		})
+	}
+}
+
 func TestANewReasonForHavingNoSourceIsLogged(t *testing.T) {
 	r := newRepairable()
 	r.err = errors.New("no BTF")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,16 @@ type candidate struct {
 	preflight   func() []preflight.Requirement
 	open        func(log *slog.Logger) (Source, error)
 	notes       []string
+}
+
+// Next returns the sources that "auto" would take if the named one and those before
+// it were not there.
+func Next(name string) []string {
+	var names []string
+	for _, c := range candidates() {
+		names = append(names, c.name)
+	}
+	return names[slices.Index(names, name)+1:]
 }
 
 // report judges the machine.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mglru_exporter/internal/preflight"
 )
@@ -98,6 +99,14 @@ func TestParseNodes(t *testing.T) {
 		got, err := parseNodes(tc.list)
 		if (err == nil) != tc.ok || tc.ok && got != tc.want {
 			t.Errorf("parseNodes(%q) = %#x, %v; want %#x, ok %v", tc.list, got, err, tc.want, tc.ok)
+		}
+	}
+}
+
+func TestNextIsInTheOrderOfPreference(t *testing.T) {
+	for name, want := range map[string][]string{"hooks": {"stock", "referenced"}, "stock": {"referenced"}, "referenced": nil} {
+		if diff := cmp.Diff(want, Next(name), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", name, diff)
 		}
 	}
 }
