@@ -192,6 +192,11 @@ var notes = map[string]note{
 		"`unobserved` is `none`, `shared` (memory of several processes) or `all`; with `none` the walker costs nothing.",
 		`mglru_other_walker_active{unobserved!="none"}`,
 	},
+	"mglru_process_blocked_timestamp_seconds": {
+		"Processes whose memory cannot be read.", "seconds since the epoch",
+		"All memory of such a process is unobserved. It holds its own mmap_lock, for example in a page fault on a file system whose server does not answer. At most 256 of them are listed.",
+		`time() - mglru_process_blocked_timestamp_seconds > 60`,
+	},
 	"mglru_cpu_seconds_total": {
 		"What watching costs, by part.", "seconds of CPU time",
 		"Scrapes and the heatmap page are not in it; `process_cpu_seconds_total` has all. The parts: `age` (the kernel's walk, or clear_refs), `discover` (looking for cgroups), `fold` (taking in records), `garbage` (Go's collector), `generations` (reading lru_gen), `processes` (who is in a memcg), `publish` (making snapshots), `residency` (reading pagemap), `window` (classing pages). All of it is charged to `aging.cpu_budget`.",

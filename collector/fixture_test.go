@@ -94,6 +94,7 @@ func twoNodes() *heat.Snapshot {
 			MemcgsMatched:  2,
 			MemcgsRemoved:  1,
 			OtherWalkers:   []heat.Walker{{Name: "damon", Unobserved: heat.UnobservedAll}, {Name: "damon_stat", Unobserved: heat.UnobservedNone}},
+			Blocked:        []heat.BlockedProcess{{PID: 4711, Comm: "fuse\"user", Memcg: "/user.slice", Since: time.UnixMilli(1_763_740_100_500)}},
 		},
 	}
 }

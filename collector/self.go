@@ -3,6 +3,7 @@ package collector
 import (
 	"maps"
 	"slices"
+	"strconv"
 
 	"mglru_exporter/internal/heat"
 )
@@ -10,6 +11,7 @@ import (
 // self is what the exporter tells of itself, beyond single memcgs.
 type self struct {
 	source, walker           *family
+	blocked                  *family
 	matched, removed         *family
 	dropped, bpfMemory, cpus *family
 }
@@ -20,6 +22,8 @@ func newSelf() self {
 			"A constant 1, labelled by the source that ages memory and harvests accesses, and by how finely it sees: page or mapping.", "source", "granularity"),
 		walker: desc("other_walker_active",
 			"1 for each kernel feature that also clears accessed bits, and what that leaves unobserved.", "walker", "unobserved"),
+		blocked: desc("process_blocked_timestamp_seconds",
+			"When a read of a process's memory began that has not come back.", "memcg", "pid", "comm"),
 		matched: desc("memcgs_matched",
 			"Memcgs that exist and that the config matches."),
 		removed: desc("memcgs_removed_total",
@@ -34,7 +38,7 @@ func newSelf() self {
 }
 
 func (s self) descs() []*family {
-	return []*family{s.source, s.walker, s.matched, s.removed, s.dropped, s.bpfMemory, s.cpus}
+	return []*family{s.source, s.walker, s.blocked, s.matched, s.removed, s.dropped, s.bpfMemory, s.cpus}
 }
 
 func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
@@ -47,6 +51,9 @@ func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
 			seen[w] = true
 			e.gauge(s.walker, 1, w.Name, string(w.Unobserved))
 		}
+	}
+	for _, p := range snap.Self.Blocked {
+		e.gauge(s.blocked, float64(p.Since.UnixMilli())/1e3, p.Memcg, strconv.Itoa(p.PID), p.Comm)
 	}
 	e.gauge(s.matched, float64(snap.Self.MemcgsMatched))
 	e.counter(s.removed, float64(snap.Self.MemcgsRemoved), snap.Self.Since)

@@ -44,6 +44,8 @@ func (m *fakeMonitor) RunStarted(ctx context.Context) error {
 	return nil
 }
 
+func (m *fakeMonitor) Healthy() error { return nil }
+
 func (m *fakeMonitor) Ready() error { return m.ready }
 
 func (m *fakeMonitor) Reload(cfg *config.Config) error {

@@ -84,6 +84,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 		Series:         func() web.Series { return r.collector.Page() },
 		Registry:       reg,
 		Instrument:     !s.noExporterMetrics,
+		Healthy:        func() error { return mon.Healthy() },
 		Ready:          func() (string, error) { return matching(mon.Snapshot()), mon.Ready() },
 		Lifecycle:      s.lifecycle,
 		Reload:         r.reload,
@@ -124,8 +125,13 @@ func (s serveCommand) registry(own ...prometheus.Collector) *prometheus.Registry
 	return reg
 }
 
+// stopTime is how long the services may take to stop, so that the exporter ends within
+// five seconds of a signal, whatever hangs. The kernel then detaches what is attached.
+const stopTime = 4500 * time.Millisecond
+
 // together runs services until the context ends or one of them does, then ends
-// the others and waits for them. It returns the error of the first to end.
+// the others and waits for them, for stopTime at most. It returns the error of the
+// first to end.
 func together(ctx context.Context, log *slog.Logger, services ...func(context.Context) error) error {
 	var g rungroup.Group
 	stopped, stop := context.WithCancel(ctx)
@@ -149,7 +155,19 @@ func together(ctx context.Context, log *slog.Logger, services ...func(context.Co
 			return service(stopped)
 		}, func(error) { stop() })
 	}
-	return g.Run()
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-stopped.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(stopTime):
+		return fmt.Errorf("not all has stopped within %s: something hangs in the kernel", stopTime)
+	}
 }
 
 // matching says how many memcgs the config matches.

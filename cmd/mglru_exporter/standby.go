@@ -79,6 +79,15 @@ func (s *standby) Ready() error {
 	return fmt.Errorf("waiting for a usable source, looking again every %s: %w", retryEvery, st.err)
 }
 
+// Healthy returns an error if watching has come to a standstill. To wait for a usable
+// source is healthy.
+func (s *standby) Healthy() error {
+	if m := s.state.Load().monitor; m != nil {
+		return m.Healthy()
+	}
+	return nil
+}
+
 // Reload puts a config in place of the one in use. The source can change only while
 // none runs; then the one that the config names is tried at once.
 func (s *standby) Reload(cfg *config.Config) error {

@@ -28,6 +28,8 @@ type monitor interface {
 	RunStarted(ctx context.Context) error
 	// Snapshot returns the last snapshot.
 	Snapshot() *heat.Snapshot
+	// Healthy returns an error if watching has come to a standstill.
+	Healthy() error
 	// Ready returns why there is nothing to scrape yet, or nil.
 	Ready() error
 	// Reload puts another config, of the same source, in place of the one in use,
@@ -184,7 +186,8 @@ func played(cfg *config.Config, passesPerWindow int) *config.Config {
 
 func hostParts(cfg *config.Config, log *slog.Logger) (_ source.Source, _ sampler.Deps, err error) {
 	// The source comes first: its error tells all that is missing.
-	src, err := source.Open(cfg.Source, log)
+	reads := process.NewGuard()
+	src, err := source.Open(cfg.Source, reads, log)
 	if err != nil {
 		return nil, sampler.Deps{}, err
 	}
@@ -206,7 +209,9 @@ func hostParts(cfg *config.Config, log *slog.Logger) (_ source.Source, _ sampler
 	}
 	return src, sampler.Deps{
 		Cgroups:     cgroups,
-		Processes:   processes,
+		Processes:   processes.Through(reads),
+		Reads:       reads,
+		Unread:      processes.Unread,
 		Generations: func() ([]memcg.LRUGen, error) { return memcg.ReadLRUGen("/sys") },
 		SkipReasons: source.SkipReasons(),
 		Log:         log,

@@ -212,11 +212,23 @@ type SelfStats struct {
 	CPUSeconds map[string]float64
 	// MemcgsMatched is how many memcgs there are that the config matches.
 	MemcgsMatched int
+	// Blocked are the processes whose memory cannot be read, because a read of it
+	// hangs, sorted by PID.
+	Blocked []BlockedProcess
 	// MemcgsRemoved counts sampled memcgs that were removed.
 	MemcgsRemoved uint64
 	// OtherWalkers are the kernel features that clear accessed bits beside the
 	// source, as of its last pass.
 	OtherWalkers []Walker
+}
+
+// A BlockedProcess is a process that blocks reads of its memory.
+type BlockedProcess struct {
+	// PID is its tgid, Comm its name, Memcg the path of its memcg.
+	PID         int
+	Comm, Memcg string
+	// Since is when the read began that hangs.
+	Since time.Time
 }
 
 // A Walker is a kernel feature that clears accessed bits beside the source.

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,8 +21,9 @@ type ChargeReader struct {
 	fs      FS
 	flags   kpage
 	cgroups kpage
+	pid     int
 	pagemap int
-	entries [heat.PagesPerRegion * 8]byte
+	entries *[heat.PagesPerRegion * 8]byte
 	reads   int
 }
 
@@ -31,12 +33,12 @@ func NewChargeReader(fs FS) *ChargeReader {
 	return &ChargeReader{
 		fs:    fs,
 		flags: kpage{path: fs.root + "/kpageflags", fd: -1}, cgroups: kpage{path: fs.root + "/kpagecgroup", fd: -1},
-		pagemap: -1,
+		pagemap: -1, entries: new([heat.PagesPerRegion * 8]byte),
 	}
 }
 
 // Open makes a process the one whose pages are asked for. The errors are those
-// of Reader.Read, or that the kernel has no /proc/kpagecgroup.
+// of Reader.Read, ErrBlocked, or that the kernel has no /proc/kpagecgroup.
 func (c *ChargeReader) Open(pid int) error {
 	c.Close()
 	for _, k := range []*kpage{&c.flags, &c.cgroups} {
@@ -52,7 +54,8 @@ func (c *ChargeReader) Open(pid int) error {
 			return err
 		}
 		// Without an address space it can be opened, and is empty.
-		n, err := retry(func() (int, error) { return unix.Pread(fd, c.entries[:8], 0) })
+		c.pid, c.pagemap = pid, fd
+		n, err := c.read(8, 0)
 		switch {
 		case err != nil:
 			err = pathError("read", path, err)
@@ -61,10 +64,9 @@ func (c *ChargeReader) Open(pid int) error {
 		}
 		if err != nil {
 			unix.Close(fd)
-			return err
+			c.pagemap = -1
 		}
-		c.pagemap = fd
-		return nil
+		return err
 	})
 }
 
@@ -88,9 +90,7 @@ func (c *ChargeReader) Reads() int { return c.reads }
 // ancestor's, as page_cgroup_ino() in mm/memcontrol.c has it.
 func (c *ChargeReader) Charged(region uint64, pages *heat.Bitmap, inode uint64) (heat.Bitmap, error) {
 	var out heat.Bitmap
-	n, err := retry(func() (int, error) {
-		return unix.Pread(c.pagemap, c.entries[:], int64(region*heat.PagesPerRegion*8))
-	})
+	n, err := c.read(len(c.entries), int64(region*heat.PagesPerRegion*8))
 	if err != nil {
 		return out, pathError("read", "pagemap", err)
 	}
@@ -116,6 +116,21 @@ func (c *ChargeReader) Charged(region uint64, pages *heat.Bitmap, inode uint64) 
 		i = end
 	}
 	return out, nil
+}
+
+// read reads so many bytes of pagemap into entries.
+func (c *ChargeReader) read(bytes int, offset int64) (int, error) {
+	entries, fd := c.entries, c.pagemap
+	var got int
+	running, err := c.fs.guard.Run(context.Background(), c.pid, nil, func() (err error) {
+		got, err = retry(func() (int, error) { return unix.Pread(fd, entries[:bytes], offset) })
+		return err
+	})
+	if running {
+		c.entries = new([heat.PagesPerRegion * 8]byte)
+		return 0, err
+	}
+	return got, err
 }
 
 // frame returns the page frame of page i, if it is asked for and present.

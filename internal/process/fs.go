@@ -30,9 +30,10 @@ var (
 )
 
 // An FS is a mounted procfs. The zero FS is not usable; make one with NewFS.
-// It holds nothing but the path and may be copied and shared.
+// It may be copied and shared.
 type FS struct {
-	root string
+	root  string
+	guard *Guard
 }
 
 // NewFS returns the procfs mounted at procRoot, usually "/proc". Nothing is
@@ -40,8 +41,17 @@ type FS struct {
 // those of the PID namespace that procRoot was mounted in, so for the
 // exporter it must be a mount from the initial one.
 func NewFS(procRoot string) FS {
-	return FS{root: filepath.Clean(procRoot)}
+	return FS{root: filepath.Clean(procRoot), guard: NewGuard()}
 }
+
+// With returns the same procfs, whose reads that may hang go through a Guard.
+func (f FS) With(g *Guard) FS {
+	f.guard = g
+	return f
+}
+
+// Guard returns what the reads go through that may hang.
+func (f FS) Guard() *Guard { return f.guard }
 
 // dir returns the directory of a process.
 func (f FS) dir(pid int) string {

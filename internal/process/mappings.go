@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -52,13 +53,31 @@ func (m *Mapping) PlainAnon() bool { return m.kind() == areaAnon }
 // anew what is referenced. It keeps its buffers; never use one from two
 // goroutines at once.
 type MappingReader struct {
-	fs   FS
+	fs FS
+	*mappingBuffers
+}
+
+// mappingBuffers are what a read works with. One that hangs keeps them.
+type mappingBuffers struct {
 	buf  []byte
 	maps []Mapping
 }
 
 // NewMappingReader returns a MappingReader of the processes in fs.
-func NewMappingReader(fs FS) *MappingReader { return &MappingReader{fs: fs} }
+func NewMappingReader(fs FS) *MappingReader { return &MappingReader{fs, &mappingBuffers{}} }
+
+// guarded calls read with the directory of the process, and of a thread of it if need
+// be; see FS.withMemory.
+func (r *MappingReader) guarded(pid int, read func(b *mappingBuffers, dir string) error) error {
+	b := r.mappingBuffers
+	running, err := r.fs.guard.Run(context.Background(), pid, nil, func() error {
+		return r.fs.withMemory(pid, func(dir string) error { return read(b, dir) })
+	})
+	if running {
+		r.mappingBuffers = &mappingBuffers{}
+	}
+	return err
+}
 
 // Read returns the mappings of a process in address order, none overlapping
 // another. They are valid until the next call. It walks all page tables, at
@@ -68,23 +87,23 @@ func NewMappingReader(fs FS) *MappingReader { return &MappingReader{fs: fs} }
 // from the name; a file of an overlay on a tmpfs is File. Node is -1 until Locate.
 //
 // The errors are ErrGone and ErrNoMemory, no permission (os.ErrPermission) to
-// trace the process, or that smaps could not be read or understood.
+// trace the process, ErrBlocked, or that smaps could not be read or understood.
 func (r *MappingReader) Read(pid int) ([]Mapping, error) {
-	err := r.fs.withMemory(pid, func(dir string) error {
+	err := r.guarded(pid, func(b *mappingBuffers, dir string) error {
 		path := dir + "/smaps"
 		var err error
-		if r.buf, err = readFile(path, r.buf[:0]); err != nil {
+		if b.buf, err = readFile(path, b.buf[:0]); err != nil {
 			return err
 		}
-		if len(r.buf) == 0 {
+		if len(b.buf) == 0 {
 			return fmt.Errorf("read %s: %w", path, ErrNoMemory)
 		}
-		if r.maps, err = parseMappings(r.buf, r.maps); err != nil {
+		if b.maps, err = parseMappings(b.buf, b.maps); err != nil {
 			return fmt.Errorf("parse %s: %w", path, err)
 		}
-		findFileTypes(r.fs.mapFiles(dir), r.maps)
-		for i := range r.maps {
-			r.maps[i].Node = nodeUnknown
+		findFileTypes(r.fs.mapFiles(dir), b.maps)
+		for i := range b.maps {
+			b.maps[i].Node = nodeUnknown
 		}
 		return nil
 	})
@@ -101,7 +120,7 @@ func (r *MappingReader) Read(pid int) ([]Mapping, error) {
 // meanwhile, which its page faults wait for, and flushes no TLB
 // (clear_refs_write() in fs/proc/task_mmu.c).
 func (r *MappingReader) ClearRefs(pid int) error {
-	return r.fs.withMemory(pid, func(dir string) error {
+	return r.guarded(pid, func(_ *mappingBuffers, dir string) error {
 		path := dir + "/clear_refs"
 		fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
 		if err != nil {
@@ -119,7 +138,8 @@ func (r *MappingReader) ClearRefs(pid int) error {
 
 // Locate finds the node of each mapping, where it has one only, in numa_maps.
 // That walks the page tables once more, but nothing is read where one node has
-// all the machine's memory: nodes has a bit for each that has any.
+// all the machine's memory: nodes has a bit for each that has any. After ErrBlocked
+// maps are no longer the caller's.
 func (r *MappingReader) Locate(pid int, maps []Mapping, nodes uint64) error {
 	if bits.OnesCount64(nodes) == 1 {
 		for i := range maps {
@@ -127,16 +147,16 @@ func (r *MappingReader) Locate(pid int, maps []Mapping, nodes uint64) error {
 		}
 		return nil
 	}
-	return r.fs.withMemory(pid, func(dir string) error {
+	return r.guarded(pid, func(b *mappingBuffers, dir string) error {
 		path := dir + "/numa_maps"
 		var err error
-		if r.buf, err = readFile(path, r.buf[:0]); err != nil {
+		if b.buf, err = readFile(path, b.buf[:0]); err != nil {
 			return err
 		}
-		if len(r.buf) == 0 {
+		if len(b.buf) == 0 {
 			return fmt.Errorf("read %s: %w", path, ErrNoMemory)
 		}
-		if err := parseNumaMaps(r.buf, maps); err != nil {
+		if err := parseNumaMaps(b.buf, maps); err != nil {
 			return fmt.Errorf("parse %s: %w", path, err)
 		}
 		return nil

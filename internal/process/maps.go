@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 
@@ -51,13 +52,15 @@ func (v *VMA) Domain() heat.Mapping {
 // and unmaps meanwhile may show a mixture of moments.
 //
 // The errors are ErrGone and ErrNoMemory, no permission (os.ErrPermission) to
-// trace the process, or that maps could not be read or understood.
+// trace the process, ErrBlocked, or that maps could not be read or understood.
 func (f FS) Maps(pid int) ([]VMA, error) {
 	var vmas []VMA
-	err := f.withMemory(pid, func(dir string) error {
-		var err error
-		vmas, _, err = readMaps(dir, vmas, nil)
-		return err
+	_, err := f.guard.Run(context.Background(), pid, nil, func() error {
+		return f.withMemory(pid, func(dir string) error {
+			var err error
+			vmas, _, err = readMaps(dir, vmas, nil)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err

@@ -23,9 +23,19 @@ func NewProc(procRoot, sysRoot string) (*Proc, error) {
 	return &Proc{FS: fs, readers: sync.Pool{New: func() any { return NewReader(fs, sysRoot, nodes) }}}, nil
 }
 
-// Residency is Reader.Read.
+// Through makes reads go through a Guard that others use too, and returns the Proc.
+func (p *Proc) Through(g *Guard) *Proc {
+	p.FS = p.FS.With(g)
+	return p
+}
+
+// Residency is Reader.Read through the Guard. After ErrBlocked, or the error of a
+// context, res must not be used any more: the read may still be under way.
 func (p *Proc) Residency(ctx context.Context, pid int, res *heat.Residency) error {
 	r := p.readers.Get().(*Reader)
-	defer p.readers.Put(r)
-	return r.Read(ctx, pid, res)
+	running, err := p.guard.Run(ctx, pid, &r.progress, func() error { return r.Read(ctx, pid, res) })
+	if !running {
+		p.readers.Put(r)
+	}
+	return err
 }

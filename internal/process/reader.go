@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -50,6 +51,8 @@ type Reader struct {
 	noScan bool // the kernel has no PAGEMAP_SCAN
 
 	zeroPFN uint64 // 0 until it has been found
+	// progress rises with each read of pagemap.
+	progress atomic.Uint64
 
 	decoder decoder
 }
@@ -205,6 +208,7 @@ func (r *Reader) readVMA(ctx context.Context, i int) error {
 			if end-page <= sparsePages || r.noScan {
 				w.size = windowPages
 			}
+			r.progress.Add(1)
 			if err := w.fill(page, r.clusterEnd(i)); err != nil {
 				return err
 			}

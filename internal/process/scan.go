@@ -37,6 +37,7 @@ type scanArg struct {
 // page table, not at each page. Where the kernel has no PAGEMAP_SCAN the error
 // is ENOTTY.
 func (r *Reader) scanPopulated(fd int, page, end uint64) (uint64, error) {
+	r.progress.Add(1)
 	a := &r.scan
 	*a = scanArg{
 		size:              uint64(unsafe.Offsetof(a.region)),

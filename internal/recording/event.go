@@ -94,6 +94,7 @@ const (
 	Gone            // the process, or the memcg, is no more
 	NoMemory        // the process has no memory of its own
 	Failed          // any other error
+	Blocked         // reading the process did not come back
 	lastResult
 )
 

@@ -39,6 +39,8 @@ type group struct {
 	place int
 	// parts is the CPU time of the pass so far that a part was named for.
 	parts time.Duration
+	// reads is the part of it that other threads used, for reads of processes.
+	reads time.Duration
 	// counted is what Sampler.regions has of the group.
 	counted atomic.Int64
 
@@ -49,6 +51,8 @@ type group struct {
 	// residency is that of the last window, to be read into again: the largest
 	// thing that a window needs.
 	residency map[int]*heat.Residency
+	// readable are the processes whose last read succeeded.
+	readable map[int]bool
 	// blind is set if, as the last pass ended, a walker was active that the
 	// source does not see: what it clears until the next pass is lost to that.
 	blind bool
@@ -91,7 +95,7 @@ func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, skipReason
 	for _, r := range source.Reasons() {
 		g.stats.Failures[r] = 0
 	}
-	for _, r := range []string{identifyFailed, residencyFailed, watchFailed, internalError} {
+	for _, r := range []string{blockedFailed, identifyFailed, residencyFailed, watchFailed, internalError} {
 		g.stats.Failures[r] = 0
 	}
 	for _, r := range skipReasons {

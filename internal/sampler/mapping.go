@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"mglru_exporter/internal/heat"
-	"mglru_exporter/internal/process"
 	"mglru_exporter/internal/source"
 )
 
@@ -55,21 +54,33 @@ func (s *Sampler) observe(ctx context.Context, g *group, src source.MappingSourc
 	start := threadTime()
 	defer func() { s.part(g, "age", threadTime()-start) }()
 	windows := make(map[int]*heat.MappingWindow, len(procs))
+	reads := s.reads(g)
+	defer reads.end()
 	for _, p := range procs {
 		if ctx.Err() != nil {
 			break
 		}
-		w, err := src.Observe(p, &g.entry.Regions)
-		switch {
-		case err == nil:
-			windows[p.TGID] = w
-		case errors.Is(err, process.ErrGone), errors.Is(err, process.ErrNoMemory):
-		default:
-			g.lock()
-			g.stats.Failures[residencyFailed]++
-			g.mu.Unlock()
-			s.deps.Log.Debug("Observing a process", "memcg", g.path, "pid", p.TGID, "err", err)
+		err := reads.do(ctx, p, func() (err error) {
+			windows[p.TGID], err = src.Observe(p, &g.entry.Regions)
+			return err
+		})
+		if err != nil {
+			delete(windows, p.TGID)
+		}
+		if res := s.unread(p.TGID, err); res != nil {
+			windows[p.TGID] = unreadWindow(res)
 		}
 	}
+	s.chargeReads(g, "age", procs)
 	return windows
+}
+
+// unreadWindow is the window of a process that could not be read: all that it has in
+// memory is unobserved.
+func unreadWindow(res *heat.Residency) *heat.MappingWindow {
+	w := &heat.MappingWindow{SwappedBytes: res.SwappedPages * heat.PageSize}
+	for _, u := range res.Unscanned {
+		w.AddArea(heat.Area{Node: int(u.Node), Type: u.Type, Unobserved: u.Pages * heat.PageSize, Resident: u.Pages * heat.PageSize})
+	}
+	return w
 }

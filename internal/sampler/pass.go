@@ -8,7 +8,6 @@ import (
 
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
-	"mglru_exporter/internal/process"
 	"mglru_exporter/internal/source"
 )
 
@@ -50,6 +49,7 @@ func (s *Sampler) pass(ctx context.Context, g *group) {
 		g.due = now.Add(interval)
 	}
 	g.cost = cost
+	delete(s.running, g)
 	if s.groups[g.path] == g {
 		s.queue.put(g)
 	}
@@ -88,10 +88,11 @@ func (s *Sampler) passOf(ctx context.Context, g *group) (used time.Duration, err
 		s.ended.add(g.path)
 	}()
 	begin := s.deps.Now()
-	g.parts = 0
+	g.parts, g.reads = 0, 0
 	used = cpuTime(func() { err = s.runPass(ctx, g, begin) })
 	s.countRegions(g)
-	s.cpu.add("processes", used-g.parts)
+	s.cpu.add("processes", used-(g.parts-g.reads))
+	used += g.reads
 	if errors.Is(err, errIdle) {
 		g.empty(s.deps.Now)
 		return used, nil
@@ -255,25 +256,24 @@ func (s *Sampler) readResidency(ctx context.Context, g *group, procs []heat.Proc
 	start := threadTime()
 	defer func() { s.part(g, "residency", threadTime()-start) }()
 	all := make(map[int]*heat.Residency, len(procs))
+	reads := s.reads(g)
+	defer reads.end()
 	for _, p := range procs {
 		res := g.residency[p.TGID]
 		if res == nil {
 			res = &heat.Residency{}
 		}
-		err := s.deps.Processes.Residency(ctx, p.TGID, res)
-		switch {
-		case err == nil:
+		err := reads.do(ctx, p, func() error { return s.deps.Processes.Residency(ctx, p.TGID, res) })
+		if err != nil {
+			res = s.unread(p.TGID, err)
+		}
+		if res != nil {
 			res.Select(&g.entry.Regions)
 			all[p.TGID] = res
-		case errors.Is(err, process.ErrGone), errors.Is(err, process.ErrNoMemory), ctx.Err() != nil:
-		default:
-			g.lock()
-			g.stats.Failures[residencyFailed]++
-			g.mu.Unlock()
-			s.deps.Log.Debug("Reading residency", "memcg", g.path, "pid", p.TGID, "err", err)
 		}
 	}
 	g.residency = all
+	s.chargeReads(g, "residency", procs)
 	return all
 }
 

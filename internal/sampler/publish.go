@@ -90,6 +90,7 @@ func (s *Sampler) publish() {
 		CPUSeconds:     s.cpu.seconds(),
 		MemcgsMatched:  len(s.groups),
 		MemcgsRemoved:  s.removed,
+		Blocked:        s.blocked(),
 	}}
 	if w := s.walkers.Load(); w != nil {
 		snap.Self.OtherWalkers = *w

@@ -78,6 +78,7 @@ func (s *Sampler) next(now time.Time) (*group, time.Duration) {
 		}
 	}
 	s.queue.remove(g)
+	s.running[g] = now
 	return g, 0
 }
 

@@ -15,6 +15,7 @@ import (
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
+	"mglru_exporter/internal/process"
 	"mglru_exporter/internal/source"
 )
 
@@ -22,6 +23,12 @@ import (
 type Deps struct {
 	Cgroups   source.Cgroups
 	Processes source.Processes
+	// Reads is what the reads of processes go through, those of the source too; nil if
+	// none can hang.
+	Reads *process.Guard
+	// Unread returns what a process has in memory, where its pages cannot be read; nil
+	// if that cannot be asked.
+	Unread func(tgid int) (*heat.Residency, error)
 	// SkipReasons are the skip reasons whose counters exist from the start.
 	SkipReasons []string
 	// Generations lists the kernel's generations of all memcgs; nil for none.
@@ -84,10 +91,15 @@ type Sampler struct {
 	// listings counts the listings of memcgs' processes.
 	listings atomic.Uint64
 
+	hanging hanging
+	// alive is when the schedule last showed a sign of life; nil before.
+	alive atomic.Pointer[time.Time]
+
 	mu      sync.RWMutex // guards owner, groups and their being published
 	owner   map[int]*group
 	groups  map[string]*group
 	queue   queue
+	running map[*group]time.Time // when its pass began
 	missing map[string]uint64
 	// unmatched are the paths in the config that match no memcg.
 	unmatched map[string]bool
@@ -113,6 +125,7 @@ func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
 		cpu:       newCPUParts(),
 		owner:     map[int]*group{},
 		groups:    map[string]*group{},
+		running:   map[*group]time.Time{},
 		missing:   map[string]uint64{},
 		unmatched: map[string]bool{},
 		memcgSet:  1,
@@ -170,6 +183,10 @@ func (s *Sampler) RunStarted(ctx context.Context) error {
 		s.follow(ctx)
 		return nil
 	}
+	if s.deps.Reads != nil {
+		// No pass waits for a process that hangs.
+		defer context.AfterFunc(ctx, s.deps.Reads.Close)()
+	}
 	var running sync.WaitGroup
 	defer running.Wait()
 	active := 0
@@ -179,6 +196,7 @@ func (s *Sampler) RunStarted(ctx context.Context) error {
 	defer s.flush()
 	for {
 		now, p := time.Now(), s.plan.Load()
+		s.alive.Store(&now)
 		if !now.Before(discover) {
 			s.lookAtGenerations(now)
 			rest := s.discover(now)

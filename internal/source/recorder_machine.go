@@ -125,6 +125,9 @@ func (r *Recorder) imageOf(id heat.ProcessID) uint64 {
 // Residency reads what a process has in memory.
 func (r *Recorder) Residency(ctx context.Context, pid int, res *heat.Residency) error {
 	err := r.processes.Residency(ctx, pid, res)
+	if err != nil {
+		res = &heat.Residency{} // the other may still be in use
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.begin()
@@ -206,6 +209,8 @@ func resultOf(err error) recording.Result {
 		return recording.Gone
 	case errors.Is(err, process.ErrNoMemory):
 		return recording.NoMemory
+	case errors.Is(err, process.ErrBlocked):
+		return recording.Blocked
 	}
 	return recording.Failed
 }

@@ -54,19 +54,27 @@ type observed struct {
 // "/sys").
 func NewReferenced(procRoot, sysRoot string) *Referenced {
 	fs := process.NewFS(procRoot)
-	return &Referenced{
+	r := &Referenced{
 		fs:         fs,
 		sysRoot:    sysRoot,
 		reclaim:    newReclaim(procRoot, sysRoot),
-		readers:    sync.Pool{New: func() any { return process.NewMappingReader(fs) }},
 		sameMemory: sameMemory(fs),
 		procs:      map[int]*observed{},
 		images:     map[uint64]map[int]bool{},
 	}
+	r.readers.New = func() any { return process.NewMappingReader(r.fs) }
+	return r
 }
 
-func openReferenced(*slog.Logger) (Source, error) {
-	return NewReferenced("/proc", "/sys"), nil
+// Through makes reads of processes go through a Guard that others use too, and returns
+// the source. It must not run yet.
+func (r *Referenced) Through(g *process.Guard) *Referenced {
+	r.fs = r.fs.With(g)
+	return r
+}
+
+func openReferenced(reads *process.Guard, _ *slog.Logger) (Source, error) {
+	return NewReferenced("/proc", "/sys").Through(reads), nil
 }
 
 // Info implements Source.

@@ -77,6 +77,8 @@ func errorOf(r recording.Result, gone error) error {
 		return gone
 	case recording.NoMemory:
 		return process.ErrNoMemory
+	case recording.Blocked:
+		return process.ErrBlocked
 	}
 	return errRecorded
 }

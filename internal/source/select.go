@@ -28,7 +28,7 @@ type candidate struct {
 	name        string
 	granularity string
 	preflight   func() []preflight.Requirement
-	open        func(log *slog.Logger) (Source, error)
+	open        func(reads *process.Guard, log *slog.Logger) (Source, error)
 	notes       []string
 }
 
@@ -70,13 +70,14 @@ func Preflight(name string) []preflight.Report {
 
 // Open returns the named source, or the first that works ("auto"). The log says
 // which, and why not the ones before it. Where none works, the error says what the
-// one lacks that could be made to work with the fewest repairs.
-func Open(name string, log *slog.Logger) (Source, error) {
-	return open(candidates(), name, log)
+// one lacks that could be made to work with the fewest repairs. What the source reads
+// of processes goes through reads.
+func Open(name string, reads *process.Guard, log *slog.Logger) (Source, error) {
+	return open(candidates(), name, reads, log)
 }
 
 // open is Open among the given sources.
-func open(among []candidate, name string, log *slog.Logger) (Source, error) {
+func open(among []candidate, name string, reads *process.Guard, log *slog.Logger) (Source, error) {
 	var over []preflight.Report
 	for _, c := range among {
 		if name != config.SourceAuto && name != c.name {
@@ -88,7 +89,7 @@ func open(among []candidate, name string, log *slog.Logger) (Source, error) {
 				log.Info("Source not usable, trying the next", "unusable", o.Source, "missing", missing(o))
 			}
 			log.Info("Using source "+c.name, "requested", name)
-			return c.open(log)
+			return c.open(reads, log)
 		}
 		over = append(over, r)
 	}
@@ -124,11 +125,11 @@ func missing(r preflight.Report) string {
 	return strings.Join(all, "; ")
 }
 
-func openHooks(log *slog.Logger) (Source, error) {
+func openHooks(reads *process.Guard, log *slog.Logger) (Source, error) {
 	if _, err := nodesWithMemory("/sys"); err != nil {
 		return nil, err
 	}
-	return NewHooks(bpf.HooksOptions{Log: log}, process.NewFS("/proc"), lruGenPath, "/sys"), nil
+	return NewHooks(bpf.HooksOptions{Log: log}, process.NewFS("/proc").With(reads), lruGenPath, "/sys"), nil
 }
 
 func preflightHooks() []preflight.Requirement {

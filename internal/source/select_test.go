@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mglru_exporter/internal/preflight"
+	"mglru_exporter/internal/process"
 )
 
 // TestOpen: the first source that works is taken, and the log says why not those
@@ -21,7 +22,7 @@ func TestOpen(t *testing.T) {
 		return candidate{
 			name:      name,
 			preflight: func() []preflight.Requirement { return requirements },
-			open:      func(*slog.Logger) (Source, error) { opened = name; return nil, nil },
+			open:      func(*process.Guard, *slog.Logger) (Source, error) { opened = name; return nil, nil },
 		}
 	}
 	none := source("hooks",
@@ -63,7 +64,7 @@ func TestOpen(t *testing.T) {
 				return a
 			}}))
 			opened = ""
-			_, err := open(tc.among, tc.name, log)
+			_, err := open(tc.among, tc.name, process.NewGuard(), log)
 			if opened != tc.want || (err == nil) != (tc.want != "") {
 				t.Fatalf("opened %q, error %v, want %q", opened, err, tc.want)
 			}

@@ -13,7 +13,7 @@ import (
 	"mglru_exporter/internal/process"
 )
 
-func openStock(log *slog.Logger) (Source, error) {
+func openStock(reads *process.Guard, log *slog.Logger) (Source, error) {
 	if _, err := nodesWithMemory("/sys"); err != nil {
 		return nil, err
 	}
@@ -21,7 +21,7 @@ func openStock(log *slog.Logger) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc"), cgroups, lruGenPath, "/sys"), nil
+	return NewStock(bpf.StockOptions{Log: log}, process.NewFS("/proc").With(reads), cgroups, lruGenPath, "/sys"), nil
 }
 
 func preflightStock() []preflight.Requirement {

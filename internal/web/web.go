@@ -25,7 +25,7 @@ const (
 	readyPath   = "/-/ready"
 
 	// shutdownTimeout is how long requests may take to end after a stop.
-	shutdownTimeout = 5 * time.Second
+	shutdownTimeout = 3 * time.Second
 )
 
 // Options says what is served, and how.
@@ -51,6 +51,8 @@ type Options struct {
 	Registry *prometheus.Registry
 	// Instrument adds metrics about scrapes to the registry.
 	Instrument bool
+	// Healthy returns an error if watching has come to a standstill.
+	Healthy func() error
 	// Ready returns why the exporter has nothing to show yet. Once it has, the error
 	// is nil and the detail says what there is.
 	Ready func() (detail string, err error)
@@ -95,6 +97,10 @@ func New(o Options) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+exact(o.TelemetryPath), metrics(o))
 	mux.HandleFunc("GET "+healthyPath, func(w http.ResponseWriter, _ *http.Request) {
+		if err := o.Healthy(); err != nil {
+			answer(w, http.StatusServiceUnavailable, "not healthy: "+err.Error())
+			return
+		}
 		answer(w, http.StatusOK, "healthy")
 	})
 	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) {
@@ -171,7 +177,7 @@ func landingPage(o Options) (http.Handler, error) {
 		Links: []toolkit.LandingLinks{
 			{Address: ui.Path, Text: "Heatmap", Description: "memory of one process, by address and time"},
 			{Address: o.TelemetryPath, Text: "Metrics", Description: "for Prometheus to scrape"},
-			{Address: healthyPath, Text: "Healthy", Description: "200 while the exporter runs"},
+			{Address: healthyPath, Text: "Healthy", Description: "200 while passes make progress, else 503 and the reason"},
 			{Address: readyPath, Text: "Ready", Description: "200 once the memcgs there are have had a pass, else 503 and the reason"},
 		},
 	})
