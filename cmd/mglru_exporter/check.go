@@ -12,6 +12,7 @@ import (
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/name"
 	"mglru_exporter/internal/preflight"
+	"mglru_exporter/internal/sampler"
 	"mglru_exporter/internal/source"
 )
 
@@ -43,7 +44,7 @@ type configReport struct {
 	OK     bool     `json:"ok"`
 	Memcgs int      `json:"memcgs"`
 	Errors []string `json:"errors,omitempty"`
-	// Notes are what serve asks for beyond the file.
+	// Notes are what serve asks for beyond the file, and what it does not find.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -63,6 +64,9 @@ func (c checkCommand) run(file configFile) (int, error) {
 		rep.Config = &configReport{File: file.name, OK: true, Memcgs: len(cfg.Memcgs)}
 		for _, e := range cfg.CheckAddresses("--" + exposeAddresses) {
 			rep.Config.Notes = append(rep.Config.Notes, e.Error())
+		}
+		if name != "replay" && !c.configOnly {
+			rep.Config.Notes = append(rep.Config.Notes, c.unmatched(cfg)...)
 		}
 	case !errors.Is(err, fs.ErrNotExist) || file.named || c.configOnly:
 		rep.Config = &configReport{File: file.name, Errors: strings.Split(err.Error(), "\n")}
@@ -86,6 +90,23 @@ func (c checkCommand) run(file configFile) (int, error) {
 		return rep.exitCode(), enc.Encode(rep)
 	}
 	return rep.exitCode(), c.writeText(file, &rep)
+}
+
+// unmatched says which paths in the config match no memcg. Where the memcgs cannot
+// be listed, the preflight reports why.
+func (c checkCommand) unmatched(cfg *config.Config) []string {
+	if c.sys.cgroups == nil {
+		return nil
+	}
+	list, err := c.sys.cgroups()
+	if err != nil {
+		return nil
+	}
+	notes, err := sampler.Unmatched(cfg, list)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	return notes
 }
 
 // exitCode is for scripts.

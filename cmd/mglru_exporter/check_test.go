@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mglru_exporter/internal/config"
+	"mglru_exporter/internal/memcg"
 	"mglru_exporter/internal/preflight"
 )
 
@@ -38,6 +39,11 @@ func TestCheck(t *testing.T) {
 	valid := "\nconfig " + good + ": valid, entries for memcgs: 1\n\n"
 	stranger := fakeSystem(nil, works())
 	stranger.uid = 1000
+	elsewhere := fakeSystem(nil, works())
+	elsewhere.cgroups = func() ([]memcg.Group, error) {
+		return []memcg.Group{{Path: "/"}, {Path: "/b"}, {Path: "/system.slice/db.service"}}, nil
+	}
+	paths := write(t, "config.yaml", "memcgs: [{path: /db.service}, {path: /b}, {path: /none*}]\n")
 	odd := works()
 	odd.Notes = []string{"the process a\x1b[2J\u202e\xff is here"}
 	for _, c := range []struct {
@@ -47,6 +53,9 @@ func TestCheck(t *testing.T) {
 		code int
 		want string
 	}{
+		{"paths that match no memcg", []string{"--config.file=" + paths}, elsewhere, exitOK,
+			"would use hooks (page-exact)\n\nconfig " + paths + ": valid, entries for memcgs: 3\n  note: /db.service matches no memcg now, did you mean /system.slice/db.service?\n  note: /none* matches no memcg now\n\n" +
+				"source hooks: works here\n" + brief},
 		{"a name that plays tricks", []string{"--config.file=" + good, "--verbose"}, fakeSystem(nil, odd), exitOK,
 			"would use hooks (page-exact)\n" + valid + "source hooks: works here\n  ok       BTF  /sys/kernel/btf/vmlinux\n  note     the process a\uFFFD1b[2J\uFFFDe2\uFFFD80\uFFFDae\uFFFDff is here\n"},
 		{"page-exact", []string{"--config.file=" + good}, fakeSystem(nil, works(), coarse()), exitOK,

@@ -46,6 +46,8 @@ type system struct {
 	// parts are what open makes its monitor of, for those who come between. A
 	// replay has none.
 	parts func(*config.Config, *slog.Logger) (source.Source, sampler.Deps, error)
+	// cgroups lists the memcgs; nil for a machine that has none to tell of.
+	cgroups func() ([]memcg.Group, error)
 	// uid is the effective user.
 	uid int
 	// after is time.After.
@@ -73,7 +75,7 @@ func host() system {
 		}
 		return openHost(cfg, parts, f, log)
 	}
-	return system{uid: os.Geteuid(), preflight: source.Preflight, open: open, parts: parts, after: time.After}
+	return system{uid: os.Geteuid(), preflight: source.Preflight, cgroups: listMemcgs, open: open, parts: parts, after: time.After}
 }
 
 // A hostLock keeps another exporter from watching this host. Once taken it is held
@@ -216,4 +218,13 @@ func hostParts(cfg *config.Config, log *slog.Logger) (_ source.Source, _ sampler
 		SkipReasons: source.SkipReasons(),
 		Log:         log,
 	}, nil
+}
+
+// listMemcgs lists the memcgs of this machine.
+func listMemcgs() ([]memcg.Group, error) {
+	tree, err := memcg.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	return tree.Walk()
 }
