@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run demo screenshots build build-arches test test-rest test-all check test-unit test-dashboards test-vm test-vm-core test-vm-rest \
+.PHONY: help run demo screenshots build build-arches test test-rest test-all check test-unit test-race test-dashboards test-vm test-vm-core test-vm-rest \
 	test-demo fuzz bench bench-vm bench-harm kernels lint generate check-generated deps deps-test clean
 
 export MGLRU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mglru_exporter
@@ -44,7 +44,7 @@ SCRIPTS = $(wildcard scripts/* .ci/run) test/vm/kernel/build test/vm/kernel/fetc
 # The parts of test and what test-all has beyond them, in their order. Each is a
 # target of its own; all run, whatever becomes of those before.
 TEST_PARTS = deps-test check test-unit test-dashboards fuzz check-generated kernels test-vm-core
-REST_PARTS = deps lint build-arches test-vm-rest test-demo
+REST_PARTS = deps lint build-arches test-race test-vm-rest test-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -86,12 +86,21 @@ check: ## gofmt, go vet, go mod tidy
 	@go vet -tags vm,guest ./...
 	@go mod tidy -diff
 
-test-unit: ## unit tests with the race detector, and the heatmap page in a browser
-	@go test -race $(TESTFLAGS) ./...
+# The race detector finds nothing in what has no goroutines, or is a page in a
+# browser, and takes minutes for it: that is left to test-race.
+NO_RACE = ./internal/heat ./internal/web/ui
+GOTEST = go test -timeout 30m $(TESTFLAGS)
+
+test-unit: ## unit tests, most of them with the race detector, and the heatmap page in a browser
+	@status=0; $(GOTEST) -race $$(go list ./... | grep -vxE "$$(go list $(NO_RACE) | paste -sd '|')") || status=1; \
+	$(GOTEST) $(NO_RACE) || status=1; exit $$status
+
+test-race: ## the race detector on the unit tests that test-unit runs without
+	@$(GOTEST) -race $(NO_RACE)
 
 test-dashboards: ## every query of dashboards, rules and alerts, with a real Prometheus
 	@scripts/deps go prometheus
-	@cd dashboards/test && go mod tidy -diff && go vet ./... && go test -count 1 $(TESTFLAGS) ./...
+	@cd dashboards/test && go mod tidy -diff && go vet ./... && $(GOTEST) -count 1 ./...
 
 fuzz: ## fuzz each parser, beginning with its seeds; FUZZTIME=1m for longer
 	@scripts/fuzz

@@ -43,22 +43,26 @@ var (
 )
 
 // SuitesOf returns the suites that run on a kernel, in their order. The part of
-// their tests is core, those of Core, rest, those that are not in it, or all.
+// their tests is core, those of Core, rest, what make test-all has beyond them, or
+// all. The rest on patched is no more than what is timed there, and the core: debug
+// has the same patches, and runs everything.
 func SuitesOf(kernel, part string) ([]Suite, error) {
 	suites := []Suite{hooksSuite, stockSuite}
 	if IsDebian(kernel) {
 		suites = []Suite{stockSuite} // without our patches there are no hooks
 	}
-	switch part {
-	case "all":
+	switch {
+	case part == "all":
 		return suites, nil
-	case "core":
-		suites = slices.DeleteFunc(suites, func(s Suite) bool { return len(Core[kernel][s.Name()]) == 0 })
+	case part == "core":
+		return only(suites, Core[kernel]), nil
+	case part == "rest" && kernel == "patched":
+		suites = only(suites, Core["debug"])
 		for i, s := range suites {
-			suites[i].Only = Core[kernel][s.Name()]
+			suites[i].Only = append(slices.Clone(s.Only), "TestRestarts")
 		}
 		return suites, nil
-	case "rest":
+	case part == "rest":
 		for i, s := range suites {
 			suites[i].Skip = slices.Concat(s.Skip, Core[kernel][s.Name()])
 		}
@@ -67,15 +71,26 @@ func SuitesOf(kernel, part string) ([]Suite, error) {
 	return nil, fmt.Errorf("MGLRU_TESTS=%s: want core, rest or all", part)
 }
 
+// only returns the suites that have tests in the table, with no others.
+func only(suites []Suite, table map[string][]string) (some []Suite) {
+	for _, s := range suites {
+		if s.Only = table[s.Name()]; len(s.Only) > 0 {
+			some = append(some, s)
+		}
+	}
+	return some
+}
+
 // AllSuites are all that run on any kernel.
 func AllSuites() []Suite { return []Suite{hooksSuite, stockSuite} }
 
 // Core has what make test runs, by kernel and suite; make test-vm-rest runs what is
 // not in it, and make test-vm all. It is what a change breaks first: pages by the
 // ledger, lifetimes, capabilities, the command as a whole. What takes minutes, such
-// as a long row of restarts, is left out.
+// as a long row of restarts, is left out. Of the patched kernels it is debug, so that
+// one build has the tests and lockdep.
 var Core = map[string]map[string][]string{
-	"patched": {"guest": {
+	"debug": {"guest": {
 		"TestExact", "TestForkedChildIsUnobservedFirst", "TestExecStartsAnew", "TestLostRecordsAreUnobserved",
 		"TestReclaimNeverMakesTouchedPagesCold", "TestPagesOfAnotherMemcgAreUnobserved", "TestHooksAndStockAgree",
 		"TestCapabilities", "TestPreflight", "TestServe", "TestRefusals", "TestRecordAndReplay",
