@@ -36,7 +36,7 @@ var (
 		// Of the hooks alone, or of the command whatever its source.
 		Skip: []string{
 			"TestProbesSwitchedOff", "TestProbesOffBetweenPasses", "TestProbesOfOthersStayOn", "TestContainer", "TestCapabilitiesOfFiles", "TestServe",
-			"TestRefusals", "TestMemcgThatComesLater", "TestHooksAndStockAgree", "TestDAMONMakesNothingCold",
+			"TestWaitsUntilTheMachineIsRepaired", "TestMemcgThatComesLater", "TestHooksAndStockAgree", "TestDAMONMakesNothingCold",
 			"TestWorkload", "TestWorkloadLedger", "TestWorkloadLife",
 		},
 	}
@@ -93,7 +93,7 @@ var Core = map[string]map[string][]string{
 	"debug": {"guest": {
 		"TestExact", "TestForkedChildIsUnobservedFirst", "TestExecStartsAnew", "TestLostRecordsAreUnobserved",
 		"TestReclaimNeverMakesTouchedPagesCold", "TestPagesOfAnotherMemcgAreUnobserved", "TestHooksAndStockAgree",
-		"TestCapabilities", "TestPreflight", "TestServe", "TestRefusals", "TestRecordAndReplay",
+		"TestCapabilities", "TestPreflight", "TestServe", "TestWaitsUntilTheMachineIsRepaired", "TestRecordAndReplay",
 		"TestWorkloadLedger",
 	}},
 	"debian-6.12": {"stock": {
