@@ -61,7 +61,7 @@ func (a access) requirement(procRoot string) preflight.Requirement {
 // known.
 func (a access) judge(caps uint64, err error, s survey) preflight.Requirement {
 	all := strings.Join(a.lacking(0), " and ")
-	r := preflight.Requirement{Name: "access to processes of all users", Repair: "run as root, or with " + all}
+	r := preflight.Requirement{Name: "access to processes of all users", Repair: "run as root with all its capabilities, or with " + all}
 	lack := a.lacking(caps)
 	switch {
 	case err != nil:

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"mglru_exporter/internal/preflight"
 )
 
@@ -43,6 +45,22 @@ func judgeLRUGen(err error, file, procRoot, sysRoot string) preflight.Requiremen
 		r.Detail, r.Repair = "debugfs is mounted, and has no lru_gen", "boot a kernel with CONFIG_LRU_GEN=y"
 	default:
 		r.Repair = mountDebugfs
+	}
+	return r
+}
+
+// writableDebugfs is for where debugfs is mounted read-only, which root cannot help.
+const writableDebugfs = "mount -o remount,rw /sys/kernel/debug (systemd: ReadWritePaths=/sys/kernel/debug/lru_gen; a container: its volume without :ro or readOnly)"
+
+// judgeLRUGenWrite is r, of the file that can be read, with what is known of writing.
+func judgeLRUGenWrite(err error, file string, r preflight.Requirement) preflight.Requirement {
+	if err == nil {
+		r.Detail = file + " can be read and written"
+		return r
+	}
+	r.Met, r.Detail, r.Repair = false, file+" cannot be written: "+err.Error(), "run as root"
+	if errors.Is(err, unix.EROFS) {
+		r.Repair = writableDebugfs
 	}
 	return r
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"mglru_exporter/internal/preflight"
 )
 
 // TestLRUGenRepairs: each repair is the one that helps. To mount a debugfs that is
@@ -55,5 +57,20 @@ func TestLRUGenRepairs(t *testing.T) {
 				t.Errorf("%+v, want the repair %q", r, tc.repair)
 			}
 		})
+	}
+}
+
+// TestLRUGenWriteRepairs: root cannot write to a file system that is mounted read-only.
+func TestLRUGenWriteRepairs(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{nil, ""}, {unix.EACCES, "run as root"}, {unix.EROFS, writableDebugfs},
+	} {
+		r := judgeLRUGenWrite(tc.err, "/debug/lru_gen", preflight.Requirement{Met: true})
+		if r.Met != (tc.err == nil) || r.Repair != tc.want {
+			t.Errorf("%v: %+v, want the repair %q", tc.err, r, tc.want)
+		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 func pageSizeRequirement(size int) preflight.Requirement {
 	r := preflight.Requirement{Name: "pages of 4 KiB", Met: size == heat.PageSize, Detail: fmt.Sprintf("pages have %d KiB", size>>10)}
 	if !r.Met {
-		r.Repair = "use source referenced, which works with pages of any size, or boot a kernel with 4 KiB pages"
+		r.Repair = "boot a kernel with 4 KiB pages, or use source referenced, which works with any"
 	}
 	return r
 }

@@ -149,7 +149,7 @@ func notesHooks() []string {
 // pagemapRequirement asks whether pagemap tells page frame numbers: it reads 0
 // for all of them without CAP_SYS_ADMIN.
 func pagemapRequirement() preflight.Requirement {
-	r := preflight.Requirement{Name: "page frame numbers in /proc/PID/pagemap", Repair: "run as root or with CAP_SYS_ADMIN"}
+	r := preflight.Requirement{Name: "page frame numbers in /proc/PID/pagemap", Repair: "run as root with all its capabilities, or with CAP_SYS_ADMIN, outside of rootless containers"}
 	page := make([]byte, os.Getpagesize())
 	f, err := os.Open("/proc/self/pagemap")
 	if err != nil {

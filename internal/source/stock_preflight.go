@@ -27,11 +27,7 @@ func openStock(reads *process.Guard, log *slog.Logger) (Source, error) {
 func preflightStock() []preflight.Requirement {
 	lruGen := lruGenRequirement(lruGenPath, "/proc", "/sys")
 	if lruGen.Met {
-		if err := unix.Access(lruGenPath, unix.W_OK); err != nil {
-			lruGen.Met, lruGen.Detail, lruGen.Repair = false, lruGenPath+" cannot be written: "+err.Error(), "run as root"
-		} else {
-			lruGen.Detail = lruGenPath + " can be read and written"
-		}
+		lruGen = judgeLRUGenWrite(unix.Access(lruGenPath, unix.W_OK), lruGenPath, lruGen)
 	}
 	return append(append([]preflight.Requirement{pageSizeRequirement(os.Getpagesize())}, bpf.PreflightStock()...), lruGen, memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
 		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys", heat.UnobservedNone))
