@@ -82,7 +82,7 @@ func (d *decoder) decode(b []byte, page uint64) error {
 			return nil
 		}
 		chunk := b[:n*8]
-		if !(n == heat.PagesPerRegion && d.kind == areaAnon && d.isHugeZero(chunk)) {
+		if !(n == heat.PagesPerRegion && (d.kind == areaAnon || d.vma.mayBeZero()) && d.isHugeZero(chunk)) {
 			if err := d.decodeRegion(chunk, page/heat.PagesPerRegion, first); err != nil {
 				return err
 			}

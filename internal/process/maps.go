@@ -183,20 +183,29 @@ const (
 	areaSkip
 )
 
-// kind classifies a mapping.
+// kind classifies a mapping. The name of a file is no evidence: in a mount namespace of
+// its own a process can call its file /dev/zero. Only what has neither device nor
+// inode has a name of the kernel's own.
 func (v *VMA) kind() areaKind {
+	noFile := v.Dev == 0 && v.Inode == 0
 	switch {
-	case v.Name == "[vsyscall]", strings.HasPrefix(v.Name, "[vvar"):
+	case noFile && (v.Name == "[vsyscall]" || strings.HasPrefix(v.Name, "[vvar")):
 		return areaSkip
 	case v.Shared():
 		return areaShared
-	case v.Inode == 0 && isAnonName(v.Name), v.Name == "/dev/zero":
+	case noFile && isAnonName(v.Name):
 		return areaAnon
+	case v.mayBeZero(): // all its pages are anonymous, if it is
+		return areaPrivate
 	case strings.HasPrefix(v.Name, "/dev/") && !strings.HasPrefix(v.Name, "/dev/shm/"):
 		return areaDevice
 	}
 	return areaPrivate
 }
+
+// mayBeZero reports whether it may map the device /dev/zero, privately: then it may
+// have the huge zero page.
+func (v *VMA) mayBeZero() bool { return v.Name == "/dev/zero" }
 
 // isAnonName tells the names of plain private memory from those of the
 // kernel's special mappings, such as [vdso], which have no file either.

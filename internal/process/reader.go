@@ -165,6 +165,7 @@ func (r *Reader) readDir(ctx context.Context, dir string, res *heat.Residency) e
 			return err
 		}
 	}
+	r.reconcile(dir, res)
 	// A scan finds no page in an address space that is no more, and says
 	// nothing. A read does: nobody has gone before it if it succeeds.
 	if err := r.window.fill(r.vmas[0].Start/heat.PageSize, r.vmas[0].Start/heat.PageSize+1); err != nil {

@@ -48,6 +48,20 @@ func TestReadEntries(t *testing.T) {
 			want:    []piece{{base, 0, "shmem"}, {base + 1, 1, "shmem"}},
 		},
 		{
+			name:    "a private file that somebody has called /dev/zero has its pages",
+			maps:    mapsLine(base, base+3, "rw-p", "00:2a", 9, "/dev/zero"),
+			entries: []uint64{filePage(node0), anonPage(node1), filePage(node0 + 1)},
+			flags:   map[uint64]uint64{node0: shmem, node0 + 1: shmem},
+			want:    []piece{{base, 0, "shmem"}, {base + 2, 0, "shmem"}, {base + 1, 1, "anon"}},
+		},
+		{
+			name:    "a file that somebody has called [vvar] has its pages",
+			maps:    mapsLine(base, base+1, "r--p", "00:2a", 9, "[vvar]"),
+			entries: []uint64{filePage(node0)},
+			flags:   map[uint64]uint64{node0: pagecache},
+			want:    []piece{{base, 0, "file"}},
+		},
+		{
 			name:    "a tail page is asked for its head, which alone has flags on 6.1",
 			maps:    mapsLine(base, base+1, "rw-s", "00:2a", 9, "/srv/any"),
 			entries: []uint64{filePage(5120 + 300)},

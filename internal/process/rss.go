@@ -3,6 +3,7 @@ package process
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 
 	"mglru_exporter/internal/heat"
 )
@@ -33,6 +34,35 @@ func (f FS) Unread(pid int) (*heat.Residency, error) {
 	}
 	return res, nil
 }
+
+// reconcile makes what the kernel counts as resident, and Read did not find, unscanned:
+// of each type the whole difference, if it is more than the kernel's counters may lag.
+// So nothing that a process does to hide pages makes resident less than it is.
+func (r *Reader) reconcile(dir string, res *heat.Residency) {
+	var counted heat.Residency
+	b, err := readFile(dir+"/status", nil)
+	if err != nil || parseRss(b, &counted) != nil {
+		return // it has just gone, as the caller finds out
+	}
+	var found [heat.NumTypes]uint64
+	for i := range res.Parts {
+		found[res.Parts[i].Type] += uint64(res.Parts[i].Pages.Count())
+	}
+	for _, u := range res.Unscanned {
+		found[u.Type] += u.Pages
+	}
+	for _, u := range counted.Unscanned {
+		if u.Pages > found[u.Type]+max(u.Pages/100, rssLag*uint64(runtime.NumCPU())) {
+			u.Pages -= found[u.Type]
+			res.Unscanned = append(res.Unscanned, u)
+		}
+	}
+}
+
+// rssLag is by how many pages a CPU the kernel's counters of resident pages may be off:
+// 64 events a task before 6.2, a batch of a per-CPU counter since, which is 32 or twice
+// the number of CPUs (mm_trace_rss_stat() and percpu_counter_read_positive()).
+const rssLag = 64
 
 // rssLines are the lines of a status file that count resident pages by type.
 func rssLines() map[string]heat.Type {
