@@ -82,6 +82,8 @@ func oddCharacter(s string) string {
 		r, n := utf8.DecodeRuneInString(s[i:])
 		next, _ := utf8.DecodeRuneInString(s[i+n:])
 		switch {
+		case r == utf8.RuneError && n > 1:
+			return fmt.Sprintf("%s has U+FFFD, by which /metrics shows bytes that are no text, write ? for each with its two digits, or * for several", printable(s))
 		case r != ' ' && (r != utf8.RuneError || n > 1) && !unicode.IsPrint(r) || r == '\ufeff':
 			return fmt.Sprintf("%s has the character %U, which is not visible, write the path without it, or ? where a name has it", printable(s), r)
 		case r == ' ' && (before == '/' || i+n == len(s) || next == '/'):

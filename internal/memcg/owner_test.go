@@ -149,6 +149,16 @@ func TestOwnerInCgroupNamespace(t *testing.T) {
 		tr.process("self", "R", "0::/init\n")
 		wantProcs(t, tr.open(), map[string][]int{"/system": {7}, "/kube/other": {8}, "/kube/pod/us/child": {9, 10}})
 	})
+	t.Run("v1, threads in two memcgs", func(t *testing.T) {
+		tr := newTree(t, 1, "/../..")
+		tr.file("release_agent", "")
+		tr.cgroup("kube/us", fmt.Sprintln(os.Getpid()))
+		tr.cgroup("kube/leader", "7\n")
+		tr.cgroup("kube/thread", "7\n")
+		tr.process("self", "R", "4:memory:/\n")
+		tr.process("7", "S", "4:memory:/../leader\n0::/../thread\n")
+		wantProcs(t, tr.open(), map[string][]int{"/kube/leader": {7}, "/kube/thread": nil, "/kube/us": {os.Getpid()}})
+	})
 	t.Run("our own cgroup is not found", func(t *testing.T) {
 		tr := newHost(t)
 		tr.memcg("kube/pod/us", "")
