@@ -85,7 +85,7 @@ func TestNodesOfALeaderThatHasEnded(t *testing.T) {
 	leaderless(f)
 	f.file("490/task/512/numa_maps", "7f0000000000 default anon=1 N1=1\n")
 	maps := []Mapping{{VMA: VMA{Start: 0x7f0000000000, End: 0x7f0000001000}, Node: nodeUnknown}}
-	if err := NewMappingReader(NewFS(f.proc)).Locate(490, maps, 3); err != nil || maps[0].Node != 1 {
+	if err := NewMappingReader(NewFS(f.proc)).Locate(490, maps, []int{0, 1}); err != nil || maps[0].Node != 1 {
 		t.Errorf("node %d, %v, want 1", maps[0].Node, err)
 	}
 }

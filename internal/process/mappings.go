@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
 	"slices"
 	"strconv"
 
@@ -138,12 +137,12 @@ func (r *MappingReader) ClearRefs(pid int) error {
 
 // Locate finds the node of each mapping, where it has one only, in numa_maps.
 // That walks the page tables once more, but nothing is read where one node has
-// all the machine's memory: nodes has a bit for each that has any. After ErrBlocked
-// maps are no longer the caller's.
-func (r *MappingReader) Locate(pid int, maps []Mapping, nodes uint64) error {
-	if bits.OnesCount64(nodes) == 1 {
+// all the machine's memory: nodes are those that have any. After ErrBlocked maps are
+// no longer the caller's.
+func (r *MappingReader) Locate(pid int, maps []Mapping, nodes []int) error {
+	if len(nodes) == 1 {
 		for i := range maps {
-			maps[i].Node = int16(bits.TrailingZeros64(nodes))
+			maps[i].Node = int16(nodes[0])
 		}
 		return nil
 	}

@@ -63,7 +63,7 @@ func TestReadMappings(t *testing.T) {
 			t.Errorf("%s: vcpu %v, plain anonymous %v", got[i].Name, got[i].ShowsVCPU(), got[i].PlainAnon())
 		}
 	}
-	if err := r.Locate(7, got, 1<<3); err != nil {
+	if err := r.Locate(7, got, []int{3}); err != nil {
 		t.Errorf("where there is one node, numa_maps is not needed: %v", err)
 	}
 	for i := range got {
@@ -126,7 +126,7 @@ func TestMappingReaderErrors(t *testing.T) {
 		t.Errorf("nonsense: %v", err)
 	}
 	f.file("9/numa_maps", "nonsense\n")
-	if err := r.Locate(9, nil, 3); err == nil || !strings.Contains(err.Error(), "numa_maps") {
+	if err := r.Locate(9, nil, []int{0, 1}); err == nil || !strings.Contains(err.Error(), "numa_maps") {
 		t.Errorf("nonsense: %v", err)
 	}
 }
@@ -151,7 +151,7 @@ func TestLocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Locate(7, maps, 3); err != nil {
+	if err := r.Locate(7, maps, []int{0, 1}); err != nil {
 		t.Fatal(err)
 	}
 	var got []int16

@@ -84,7 +84,7 @@ func (h *Hooks) Close() error {
 // before began, nothing can be said of what this one did not find young; nor where
 // a guest's accesses set other bits.
 func (h *Hooks) Age(ctx context.Context, req Request) (Outcome, error) {
-	nodes, err := nodesWithMemory(h.sysRoot)
+	nodes, err := pageNodes(h.sysRoot)
 	if err != nil {
 		return Outcome{}, failure(err)
 	}

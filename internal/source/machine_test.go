@@ -52,3 +52,11 @@ func TestPageSourcesAskForTheMachine(t *testing.T) {
 		}
 	}
 }
+
+// names are those of requirements.
+func names(reqs []preflight.Requirement) (out []string) {
+	for _, r := range reqs {
+		out = append(out, r.Name)
+	}
+	return out
+}

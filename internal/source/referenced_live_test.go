@@ -196,7 +196,7 @@ func TestQuarterIsHot(t *testing.T) {
 			look := func() []process.Mapping {
 				all, err := reader.Read(w.pid)
 				if err == nil {
-					err = reader.Locate(w.pid, all, 1)
+					err = reader.Locate(w.pid, all, []int{0})
 				}
 				if err != nil {
 					t.Fatal(err)

@@ -3,7 +3,6 @@ package source
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"os"
 	"path/filepath"
 
@@ -102,17 +101,16 @@ func nodesRequirement(procRoot, sysRoot string) preflight.Requirement {
 	r := preflight.Requirement{Name: "NUMA nodes of mappings"}
 	nodes, err := nodesWithMemory(sysRoot)
 	if err != nil {
-		r.Detail = err.Error()
-		r.Repair = "mount -t sysfs sysfs /sys"
+		r.Detail, r.Repair = err.Error(), nodesRepair(err)
 		return r
 	}
-	if bits.OnesCount64(nodes) == 1 {
-		r.Met, r.Detail = true, fmt.Sprintf("node %d has all memory", bits.TrailingZeros64(nodes))
+	if len(nodes) == 1 {
+		r.Met, r.Detail = true, fmt.Sprintf("node %d has all memory", nodes[0])
 		return r
 	}
 	r = openRequirement(r.Name, filepath.Join(procRoot, "self/numa_maps"), os.O_RDONLY)
 	if r.Met {
-		r.Detail = fmt.Sprintf("by numa_maps, for mappings that are on one of %d nodes; what is spread is on node \"unknown\"", bits.OnesCount64(nodes))
+		r.Detail = fmt.Sprintf("by numa_maps, for mappings that are on one of %d nodes; what is spread is on node \"unknown\"", len(nodes))
 	} else {
 		r.Repair = "boot a kernel with CONFIG_NUMA=y and CONFIG_PROC_PAGE_MONITOR=y"
 	}

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -126,14 +124,14 @@ func missing(r preflight.Report) string {
 }
 
 func openHooks(reads *process.Guard, log *slog.Logger) (Source, error) {
-	if _, err := nodesWithMemory("/sys"); err != nil {
+	if _, err := pageNodes("/sys"); err != nil {
 		return nil, err
 	}
 	return NewHooks(bpf.HooksOptions{Log: log}, process.NewFS("/proc").With(reads), lruGenPath, "/sys"), nil
 }
 
 func preflightHooks() []preflight.Requirement {
-	machine := []preflight.Requirement{hooksArchRequirement(runtime.GOARCH), pageSizeRequirement(os.Getpagesize())}
+	machine := []preflight.Requirement{hooksArchRequirement(runtime.GOARCH), pageSizeRequirement(os.Getpagesize()), pageNodesRequirement("/sys")}
 	return append(append(machine, bpf.PreflightHooks()...), lruGenRequirement(lruGenPath, "/proc", "/sys"), memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
 		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys", heat.UnobservedAll))
 }
@@ -184,44 +182,4 @@ func pagemapHasPFN(f *os.File, page []byte) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// nodesWithMemory returns a bit for each NUMA node that has memory at the moment:
-// nodes come and go with memory that is plugged in or out. A kernel without
-// CONFIG_NUMA has no list of them, and one node.
-func nodesWithMemory(sysRoot string) (uint64, error) {
-	path := filepath.Join(sysRoot, "devices/system/node/has_memory")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return 1, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	mask, err := parseNodes(strings.TrimSpace(string(b)))
-	if err != nil {
-		return 0, fmt.Errorf("parse %s: %w", path, err)
-	}
-	return mask, nil
-}
-
-// parseNodes parses a node list like "0-1,3" into a mask.
-func parseNodes(list string) (mask uint64, err error) {
-	for part := range strings.SplitSeq(list, ",") {
-		from, to, ranged := strings.Cut(part, "-")
-		lo, err := strconv.ParseUint(from, 10, 6)
-		if err != nil {
-			return 0, fmt.Errorf("node list %q: nodes are 0 to 63", list)
-		}
-		hi := lo
-		if ranged {
-			if hi, err = strconv.ParseUint(to, 10, 6); err != nil || hi < lo {
-				return 0, fmt.Errorf("node list %q: %q is no range within 0 to 63", list, part)
-			}
-		}
-		for n := lo; n <= hi; n++ {
-			mask |= 1 << n
-		}
-	}
-	return mask, nil
 }

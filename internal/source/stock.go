@@ -109,7 +109,7 @@ func (s *Stock) Close() error {
 
 // Age implements Source.
 func (s *Stock) Age(ctx context.Context, req Request) (Outcome, error) {
-	nodes, err := nodesWithMemory(s.sysRoot)
+	nodes, err := pageNodes(s.sysRoot)
 	if err != nil {
 		return Outcome{}, failure(err)
 	}

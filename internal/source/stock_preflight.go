@@ -14,7 +14,7 @@ import (
 )
 
 func openStock(reads *process.Guard, log *slog.Logger) (Source, error) {
-	if _, err := nodesWithMemory("/sys"); err != nil {
+	if _, err := pageNodes("/sys"); err != nil {
 		return nil, err
 	}
 	cgroups, err := memcg.Open("/proc")
@@ -29,7 +29,7 @@ func preflightStock() []preflight.Requirement {
 	if lruGen.Met {
 		lruGen = judgeLRUGenWrite(unix.Access(lruGenPath, unix.W_OK), lruGenPath, lruGen)
 	}
-	return append(append([]preflight.Requirement{pageSizeRequirement(os.Getpagesize())}, bpf.PreflightStock()...), lruGen, memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
+	return append(append([]preflight.Requirement{pageSizeRequirement(os.Getpagesize()), pageNodesRequirement("/sys")}, bpf.PreflightStock()...), lruGen, memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
 		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys", heat.UnobservedNone))
 }
 
