@@ -17,6 +17,9 @@ const btfRepair = "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
 
 const loadRepair = "run as root with CAP_SYS_ADMIN, where no seccomp profile, security module or lockdown forbids bpf(2)"
 
+// buildRepair is for a kernel without MGLRU.
+const buildRepair = "boot a kernel with CONFIG_LRU_GEN=y"
+
 const patchRepair = "boot a kernel built with the series in kernel-patches/ and CONFIG_LRU_GEN_BPF=y"
 
 // PreflightHooks tells what Hooks needs of the kernel and whether it is there.
@@ -72,7 +75,7 @@ func lruGenRequirement() preflight.Requirement {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		r.Detail = EnabledPath + " does not exist"
-		r.Repair = "boot a kernel with CONFIG_LRU_GEN=y"
+		r.Repair = buildRepair
 	case err != nil:
 		r.Detail = err.Error()
 		r.Repair = "run as root"

@@ -13,7 +13,7 @@ import (
 )
 
 // mglruRepair is for what a kernel's BTF shows not to be as in Linux 6.1.
-const mglruRepair = "boot a kernel with the MGLRU of Linux 6.1 or later, or use source referenced"
+const mglruRepair = "boot a kernel with the MGLRU of Linux 6.1 or later"
 
 // stockArgs are the parameters of the functions that Stock attaches to. A program finds
 // the returned value behind the last one. Named are the structs that it looks into.
@@ -69,6 +69,9 @@ func stockRequirements(kernel *btf.Spec) []preflight.Requirement {
 	r := preflight.Requirement{Name: "kernel structures of MGLRU", Met: true, Detail: "in the kernel's BTF"}
 	if lacking := lackingMembers(kernel, stockMembers); len(lacking) > 0 {
 		r.Met, r.Detail, r.Repair = false, "the kernel's BTF has no "+strings.Join(lacking, ", no "), mglruRepair
+		if slices.Contains(lacking, "struct lru_gen_mm_walk") {
+			r.Repair = buildRepair
+		}
 	}
 	return append(reqs, r)
 }

@@ -102,7 +102,7 @@ func TestStockRequirements(t *testing.T) {
 			"kernel function walk_page_range: its argument 1 is no struct mm_struct → " + mglruRepair,
 		}},
 		{"MGLRU not built in", func(k fakeKernel) { delete(k.members, "lru_gen_mm_walk") }, []string{
-			"kernel structures of MGLRU: the kernel's BTF has no struct lru_gen_mm_walk → " + mglruRepair,
+			"kernel structures of MGLRU: the kernel's BTF has no struct lru_gen_mm_walk → " + buildRepair,
 		}},
 		{"MGLRU as before it was merged, and readpage", func(k fakeKernel) {
 			walk, ops := k.members["lru_gen_mm_walk"], k.members["address_space_operations"]
