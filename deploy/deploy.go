@@ -1,9 +1,9 @@
-// Package deploy tells tests what the files beside it grant the exporter, so
-// that it is proved with just that.
+// Package deploy gives tests what the files beside it grant the exporter, so that it is
+// proved with just that.
 package deploy
 
 import (
-	"embed"
+	_ "embed"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,40 +12,26 @@ import (
 )
 
 var (
-	//go:embed systemd
-	systemd embed.FS
+	//go:embed systemd/mglru_exporter.service
+	unit string
 	//go:embed kubernetes/base/daemonset.yaml
 	daemonSet []byte
 	//go:embed kubernetes/base/config.yaml
 	podConfig []byte
+	//go:embed kubernetes/components/hooks/kustomization.yaml
+	hooksComponent []byte
 )
 
-// UnitCapabilities returns the bounding set of the systemd unit, as CAP_NAME, as
-// the drop-ins change it, which are named without ".conf".
-func UnitCapabilities(dropIns ...string) ([]string, error) {
-	files := []string{"systemd/mglru_exporter.service"}
-	for _, name := range dropIns {
-		files = append(files, "systemd/"+name+".conf")
-	}
+// UnitCapabilities returns the bounding set of the systemd unit, as CAP_NAME.
+func UnitCapabilities() []string {
 	var names []string
-	for _, file := range files {
-		text, err := systemd.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		for line := range strings.Lines(string(text)) {
-			list, ok := strings.CutPrefix(line, "CapabilityBoundingSet=")
-			switch list = strings.TrimSpace(list); {
-			case !ok:
-			case list == "":
-				names = nil // so systemd has it
-			default:
-				names = append(names, strings.Fields(list)...)
-			}
+	for line := range strings.Lines(unit) {
+		if list, ok := strings.CutPrefix(line, "CapabilityBoundingSet="); ok {
+			names = append(names, strings.Fields(list)...)
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names), nil
+	return names
 }
 
 // A Volume is a directory of the host in the container.
@@ -62,42 +48,69 @@ type Container struct {
 	Volumes      []Volume
 }
 
-// DaemonSetContainer reads the DaemonSet. What has no hostPath is left out.
-func DaemonSetContainer() (Container, error) {
-	var ds struct {
-		Spec struct {
-			Template struct {
-				Spec struct {
-					Containers []struct {
-						SecurityContext struct {
-							Capabilities struct{ Add []string }
-						} `yaml:"securityContext"`
-						VolumeMounts []struct {
-							Name      string
-							MountPath string `yaml:"mountPath"`
-							ReadOnly  bool   `yaml:"readOnly"`
-						} `yaml:"volumeMounts"`
-					}
-					Volumes []struct {
-						Name     string
-						HostPath struct{ Path string } `yaml:"hostPath"`
-					}
+// pods is a DaemonSet, or a patch of one.
+type pods struct {
+	Spec struct {
+		Template struct {
+			Spec struct {
+				Containers []struct {
+					SecurityContext struct {
+						Capabilities struct{ Add []string }
+					} `yaml:"securityContext"`
+					VolumeMounts []struct {
+						Name      string
+						MountPath string `yaml:"mountPath"`
+						ReadOnly  bool   `yaml:"readOnly"`
+					} `yaml:"volumeMounts"`
+				}
+				Volumes []struct {
+					Name     string
+					HostPath struct{ Path string } `yaml:"hostPath"`
 				}
 			}
 		}
 	}
-	if err := yaml.Unmarshal(daemonSet, &ds); err != nil {
-		return Container{}, fmt.Errorf("parse the DaemonSet: %w", err)
+}
+
+// BaseContainer returns what the DaemonSet of the base grants. What has no hostPath is
+// left out.
+func BaseContainer() (Container, error) {
+	var c Container
+	return c, c.add(daemonSet)
+}
+
+// HooksContainer returns what the base grants with the component hooks.
+func HooksContainer() (Container, error) {
+	c, err := BaseContainer()
+	if err != nil {
+		return c, err
+	}
+	var component struct{ Patches []struct{ Patch string } }
+	if err := yaml.Unmarshal(hooksComponent, &component); err != nil {
+		return c, fmt.Errorf("parse the component hooks: %w", err)
+	}
+	for _, p := range component.Patches {
+		if err := c.add([]byte(p.Patch)); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// add adds what a DaemonSet or a patch of one grants.
+func (c *Container) add(text []byte) error {
+	var ds pods
+	if err := yaml.Unmarshal(text, &ds); err != nil {
+		return fmt.Errorf("parse the DaemonSet: %w", err)
 	}
 	pod := ds.Spec.Template.Spec
 	if len(pod.Containers) != 1 {
-		return Container{}, fmt.Errorf("the DaemonSet has %d containers, want 1", len(pod.Containers))
+		return fmt.Errorf("the DaemonSet has %d containers, want 1", len(pod.Containers))
 	}
 	host := map[string]string{}
 	for _, v := range pod.Volumes {
 		host[v.Name] = v.HostPath.Path
 	}
-	var c Container
 	for _, name := range pod.Containers[0].SecurityContext.Capabilities.Add {
 		c.Capabilities = append(c.Capabilities, "CAP_"+name)
 	}
@@ -106,7 +119,7 @@ func DaemonSetContainer() (Container, error) {
 			c.Volumes = append(c.Volumes, Volume{Host: host[m.Name], Path: m.MountPath, ReadOnly: m.ReadOnly})
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // PodConfig returns the configuration that the DaemonSet comes with.

@@ -13,34 +13,50 @@ import (
 )
 
 func TestUnitAndDaemonSetGrantTheSame(t *testing.T) {
-	c, err := DaemonSetContainer()
+	base, err := BaseContainer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := UnitCapabilities()
+	hooks, err := HooksContainer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(c.Capabilities)
-	if diff := cmp.Diff(want, c.Capabilities); diff != "" || len(want) == 0 {
-		t.Errorf("capabilities, - of the unit + of the DaemonSet:\n%s", diff)
+	want := UnitCapabilities()
+	for name, c := range map[string]Container{"base": base, "base with hooks": hooks} {
+		slices.Sort(c.Capabilities)
+		if diff := cmp.Diff(want, c.Capabilities); diff != "" || len(want) == 0 {
+			t.Errorf("capabilities, - of the unit + of the %s:\n%s", name, diff)
+		}
 	}
-	if len(c.Volumes) == 0 {
-		t.Error("the DaemonSet mounts nothing of the host")
+	if len(base.Volumes) == 0 || len(hooks.Volumes) != len(base.Volumes)+1 {
+		t.Errorf("the base mounts %v of the host, and with hooks %v", base.Volumes, hooks.Volumes)
 	}
 }
 
-// TestUnitReloads: NoExecPaths= forbids any program but the exporter, so kill has
-// to be run outside of the sandbox.
-func TestUnitReloads(t *testing.T) {
-	unit, err := systemd.ReadFile("systemd/mglru_exporter.service")
+// TestBaseStartsOnAnyKernel: the kubelet does not start a pod while a directory of the
+// host is missing. Every Linux with sysfs and cgroups has these.
+func TestBaseStartsOnAnyKernel(t *testing.T) {
+	c, err := BaseContainer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"\nNoExecPaths=/\n", "\nExecReload=+/bin/kill -HUP $MAINPID\n"} {
-		if !strings.Contains(string(unit), want) {
+	for _, v := range c.Volumes {
+		if !slices.Contains([]string{"/sys/fs/cgroup", "/sys/kernel"}, v.Host) {
+			t.Errorf("the base mounts %s, which not every kernel has", v.Host)
+		}
+	}
+}
+
+// TestUnit: NoExecPaths= forbids any program but the exporter, so kill has to be run
+// outside of the sandbox; and debugfs, whose mount may fail, is not required.
+func TestUnit(t *testing.T) {
+	for _, want := range []string{"\nNoExecPaths=/\n", "\nExecReload=+/bin/kill -HUP $MAINPID\n", "\nWants=sys-kernel-debug.mount\n"} {
+		if !strings.Contains(unit, want) {
 			t.Errorf("the unit has no line %q", strings.TrimSpace(want))
 		}
+	}
+	if strings.Contains(unit, "\nRequires") {
+		t.Error("the unit requires what may be missing")
 	}
 }
 
@@ -56,15 +72,9 @@ func TestDeploymentGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dropIns := range [][]string{nil, {"referenced"}} {
-		names, err := UnitCapabilities(dropIns...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range names {
-			if !strings.Contains(string(guide), "\n| `"+name+"` |") {
-				t.Errorf("docs/DEPLOYMENT.md has no row for %s", name)
-			}
+	for _, name := range UnitCapabilities() {
+		if !strings.Contains(string(guide), "\n| `"+name+"` |") {
+			t.Errorf("docs/DEPLOYMENT.md has no row for %s", name)
 		}
 	}
 }

@@ -90,11 +90,10 @@ func with(t *testing.T, components ...string) built {
 func all(t *testing.T) map[string]built {
 	t.Helper()
 	return map[string]built{
-		"default":    build(t, ".."),
-		"base":       build(t, "../base"),
-		"stock":      with(t, "stock"),
-		"referenced": with(t, "referenced"),
-		"both":       with(t, "stock", "podmonitor"),
+		"default": build(t, ".."),
+		"base":    build(t, "../base"),
+		"hooks":   with(t, "hooks"),
+		"both":    with(t, "hooks", "podmonitor"),
 	}
 }
 
@@ -182,18 +181,26 @@ func TestPortsAreTheContainers(t *testing.T) {
 	}
 }
 
-// TestComponents: each changes what it says it does.
-func TestComponents(t *testing.T) {
-	b := with(t, "stock")
-	for _, m := range b.daemonSet.Spec.Template.Spec.Containers[0].VolumeMounts {
-		if m.Name == "debugfs" && m.ReadOnly {
-			t.Error("stock: debugfs is read-only")
+// TestHooks: the base mounts settings of the kernel read-only, and the component makes
+// the one writable that hooks must write.
+func TestHooks(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		pods built
+		want []string
+	}{
+		{"base", build(t, "../base"), nil},
+		{"hooks", with(t, "hooks"), []string{"/sys/kernel/mm/lru_gen"}},
+	} {
+		var writable []string
+		for _, m := range tc.pods.daemonSet.Spec.Template.Spec.Containers[0].VolumeMounts {
+			if !m.ReadOnly {
+				writable = append(writable, m.MountPath)
+			}
 		}
-	}
-	b = with(t, "referenced")
-	caps := b.daemonSet.Spec.Template.Spec.Containers[0].SecurityContext.Capabilities.Add
-	if want := []corev1.Capability{"SYS_PTRACE", "DAC_OVERRIDE"}; !slices.Equal(caps, want) {
-		t.Errorf("referenced: capabilities %v, want %v", caps, want)
+		if !slices.Equal(writable, tc.want) {
+			t.Errorf("%s: %v are writable, want %v", tc.name, writable, tc.want)
+		}
 	}
 }
 

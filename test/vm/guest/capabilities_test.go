@@ -3,7 +3,6 @@
 package guest
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,52 +11,57 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"mglru_exporter/bpf"
 	"mglru_exporter/deploy"
-	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/memcg"
 )
 
 // TestCapabilities runs the exporter with the capabilities of the systemd unit,
-// which are also those of the container, and then without each of them.
+// which are also those of the container, and then without each of them that the source
+// needs.
 func TestCapabilities(t *testing.T) {
 	s := startStranger(t, "/test/capabilities")
+	set := deploy.UnitCapabilities()
 	for _, tc := range []struct {
-		source  string
-		suite   string // $MGLRU_SOURCE
-		dropIns []string
+		source string
+		suite  string // $MGLRU_SOURCE
+		// needs are what check calls each capability of the set. CAP_DAC_OVERRIDE
+		// includes CAP_DAC_READ_SEARCH.
+		needs map[string]string
 	}{
-		{"hooks", "", nil},
-		{"stock", "stock", nil},
-		{"referenced", "stock", []string{"referenced"}},
+		{"hooks", "", map[string]string{
+			"CAP_SYS_ADMIN": "CAP_SYS_ADMIN", "CAP_SYS_PTRACE": "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE": "CAP_DAC_READ_SEARCH",
+		}},
+		{"stock", "stock", map[string]string{
+			"CAP_SYS_ADMIN": "CAP_SYS_ADMIN", "CAP_SYS_PTRACE": "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE": "CAP_DAC_READ_SEARCH",
+		}},
+		{"referenced", "stock", map[string]string{"CAP_SYS_PTRACE": "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE": "CAP_DAC_OVERRIDE"}},
 	} {
 		if tc.suite != os.Getenv("MGLRU_SOURCE") {
 			continue
 		}
 		t.Run(tc.source, func(t *testing.T) {
-			if _, err := config.Parse("", []byte("source: "+tc.source+"\nmemcgs: [{path: /a}]\n")); err != nil {
-				t.Skipf("there is no such source yet: %v", err)
-			}
 			if text, err := os.ReadFile("/proc/vmstat"); err != nil || tc.source == "referenced" && !strings.Contains(string(text), "pgscan") {
 				t.Skipf("source referenced needs a kernel with CONFIG_VM_EVENT_COUNTERS=y (%v)", err)
 			}
-			set, err := deploy.UnitCapabilities(tc.dropIns...)
-			if err != nil {
-				t.Fatal(err)
-			}
 			s.use(t, tc.source)
 			t.Run("all", func(t *testing.T) { s.suffice(t, set) })
+			if tc.needs["CAP_DAC_OVERRIDE"] == "CAP_DAC_READ_SEARCH" {
+				t.Run("less, as in docs/DEPLOYMENT.md", func(t *testing.T) {
+					s.suffice(t, append(without(set, "CAP_DAC_OVERRIDE"), "CAP_DAC_READ_SEARCH"))
+				})
+			}
 			for _, name := range set {
 				t.Run("without "+name, func(t *testing.T) {
 					// On 7.x CAP_PERFMON, which is part of CAP_SYS_ADMIN, is enough to
 					// read what other processes map.
-					if os.Getenv("MGLRU_KERNEL") == "debian-7" && name == "CAP_SYS_PTRACE" && slices.Contains(set, "CAP_SYS_ADMIN") {
+					spared := os.Getenv("MGLRU_KERNEL") == "debian-7" && name == "CAP_SYS_PTRACE"
+					if tc.needs[name] == "" || spared {
 						s.suffice(t, without(set, name))
 						return
 					}
-					s.miss(t, without(set, name), name)
+					s.miss(t, without(set, name), tc.needs[name])
 				})
 			}
 		})
@@ -67,10 +71,6 @@ func TestCapabilities(t *testing.T) {
 	}
 	// What is said to do instead of CAP_SYS_ADMIN loads BPF and no more.
 	t.Run("CAP_BPF and CAP_PERFMON for CAP_SYS_ADMIN", func(t *testing.T) {
-		set, err := deploy.UnitCapabilities()
-		if err != nil {
-			t.Fatal(err)
-		}
 		ok, text := s.check(t, confinement{Capabilities: append(without(set, "CAP_SYS_ADMIN"), "CAP_BPF", "CAP_PERFMON")})
 		if ok || !strings.Contains(text, "page frame numbers") || !strings.Contains(text, "1 requirement is not met") {
 			t.Errorf("check:\n%s\nwant page frame numbers to be missing and nothing else", text)
@@ -104,22 +104,37 @@ func (s *stranger) miss(t *testing.T, set []string, name string) {
 	if ok, text := s.check(t, c); ok || !strings.Contains(text, name) {
 		t.Errorf("check has no word of %s:\n%s", name, text)
 	}
+	s.waitsFor(t, c, name)
+}
+
+// waitsFor starts the exporter, and checks that it has no source and says what it lacks.
+func (s *stranger) waitsFor(t *testing.T, c confinement, what string) {
+	t.Helper()
 	e := s.start(t, c)
 	e.wait(t, "up", e.up)
-	if code, body := e.get("/-/ready"); code != http.StatusServiceUnavailable || !strings.Contains(body, "no source works here") {
-		t.Errorf("the exporter has a source: %d %s\n%s", code, body, e.log)
+	e.wait(t, "without a source", func() bool {
+		n, _ := e.metric(t, "mglru_source_info", `source="none"`)
+		return n == 1
+	})
+	if code, body := e.get("/-/ready"); code != http.StatusServiceUnavailable || !strings.Contains(body, what) {
+		t.Errorf("/-/ready is %d and has no word of %s: %s", code, what, body)
 	}
 	e.kill()
 }
 
-// TestContainer runs the exporter as the DaemonSet does: in namespaces of its
-// own, with nothing of the host but what is mounted.
+// TestContainer runs the exporter as the DaemonSet does: in namespaces of its own, with
+// nothing of the host but what is mounted. The base is for stock.
 func TestContainer(t *testing.T) {
-	d, err := deploy.DaemonSetContainer()
+	grants, source := deploy.HooksContainer, "hooks"
+	if os.Getenv("MGLRU_SOURCE") == "stock" {
+		grants, source = deploy.BaseContainer, "stock"
+	}
+	d, err := grants()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := startStranger(t, "/test/pods/stranger")
+	s.use(t, source)
 	MakeCgroup(t, "/test/pods/exporter")
 	c := confinement{
 		Capabilities: d.Capabilities, Volumes: d.Volumes,
@@ -141,24 +156,13 @@ func TestContainer(t *testing.T) {
 		t.Run("without "+v.Path, func(t *testing.T) {
 			less := c
 			less.Volumes = slices.Delete(slices.Clone(d.Volumes), i, i+1)
-			if v.Path == cgroupRoot { // it sees its own cgroup only, and waits for others
-				e := s.start(t, less)
-				e.wait(t, "missing the memcg", func() bool {
-					n, _ := e.metric(t, "mglru_pass_failures_total", `reason="memcg_missing"`)
-					return n > 0
-				})
-				return
-			}
 			// What was killed has left the probes on, and they need no switching.
-			if err := os.WriteFile(bpf.EnabledPath, []byte("0x7"), 0); err != nil {
-				t.Fatal(err)
+			if source == "hooks" {
+				if err := os.WriteFile(bpf.EnabledPath, []byte("0x7"), 0); err != nil {
+					t.Fatal(err)
+				}
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			if ok, text := try(t, less.command(ctx, t, "/bin/mglru_exporter", "--config.file="+s.config, "--web.listen-address="+exporterAddr)); ok ||
-				!strings.Contains(text, v.Path) {
-				t.Errorf("no word of %s:\n%s", v.Path, text)
-			}
+			s.waitsFor(t, less, v.Path)
 		})
 	}
 }
@@ -208,8 +212,8 @@ func TestCapabilitiesOfFiles(t *testing.T) {
 		t.Run(fmt.Sprintf("%s with %v", tc.attempt, tc.caps), func(t *testing.T) {
 			cmd := confinement{Capabilities: tc.caps}.command(t.Context(), t, "/proc/self/exe", tc.arg)
 			cmd.Env = append(cmd.Env, tryEnv+"="+tc.attempt)
-			if ok, text := try(t, cmd); ok != tc.want {
-				t.Errorf("succeeds: %v, want %v: %s", ok, tc.want, text)
+			if out, err := cmd.CombinedOutput(); (err == nil) != tc.want {
+				t.Errorf("want success: %v, got %v: %s", tc.want, err, out)
 			}
 		})
 	}

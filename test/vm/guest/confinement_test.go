@@ -174,8 +174,10 @@ func (c confinement) contain() error {
 	return os.Chdir("/")
 }
 
+// bind binds a directory as container runtimes do: with what is mounted below it, of
+// which "read-only" does not hold.
 func bind(from, to string, readOnly bool) error {
-	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount(from, to, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind %s to %s: %w", from, to, err)
 	}
 	if !readOnly {
