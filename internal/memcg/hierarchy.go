@@ -295,8 +295,8 @@ type directory struct {
 // stat returns the attributes of a directory.
 func stat(dir string) (directory, error) {
 	var st unix.Stat_t
-	err := error(unix.EINTR)
-	for err == unix.EINTR {
+	err := unix.Lstat(dir, &st)
+	for errors.Is(err, unix.EINTR) {
 		err = unix.Lstat(dir, &st)
 	}
 	if err != nil {
