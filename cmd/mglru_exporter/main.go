@@ -87,6 +87,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 	serve.Flag("web.enable-lifecycle", "Allow POST /-/reload, which reads the configuration again. SIGHUP always does.").
 		BoolVar(&sv.lifecycle)
 
+	const keepHelp = "A capability to keep, such as CAP_SYS_NICE, or all; repeatable. All that the source does not need are dropped once it has started."
+	serve.Flag("capabilities.keep", keepHelp).StringsVar(&sv.keepCapabilities)
+
 	check := app.Command("check", "Say which source would be used on this machine, what a better one needs, and whether the configuration is valid. "+
 		"Exit status: 0 page-exact, 1 configuration not valid, 2 usage, 3 per mapping only, 4 no usable source.")
 	ck := checkCommand{sys: sys, out: stdout}
@@ -108,6 +111,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sys syste
 		BoolVar(&rc.addresses)
 	record.Flag("force", "Overwrite the file if it is there.").
 		BoolVar(&rc.force)
+
+	record.Flag("capabilities.keep", keepHelp).StringsVar(&rc.keepCapabilities)
 
 	show := app.Command("top", "Show on this terminal which memory is hot, and which is cold, as a running exporter sees it.")
 	tp := topCommand{out: stdout}

@@ -25,13 +25,14 @@ import (
 // A recordCommand is the command that watches memory and writes down what it
 // sees, for the source replay.
 type recordCommand struct {
-	sys       system
-	out       io.Writer
-	file      string
-	duration  time.Duration
-	windows   int
-	addresses bool
-	force     bool
+	sys              system
+	out              io.Writer
+	file             string
+	duration         time.Duration
+	windows          int
+	addresses        bool
+	force            bool
+	keepCapabilities []string
 }
 
 // run records until the context ends or there is enough. What was recorded
@@ -42,6 +43,10 @@ func (c recordCommand) run(ctx context.Context, file configFile, log *slog.Logge
 		return fmt.Errorf("--duration: %s is below 0, write 0 to record until told to stop", c.duration)
 	case c.windows < 0:
 		return fmt.Errorf("--windows: %d is below 0, write 0 to record until told to stop", c.windows)
+	}
+	keep, err := parseCapabilities(c.keepCapabilities)
+	if err != nil {
+		return err
 	}
 	cfg, err := file.load()
 	if err != nil {
@@ -81,8 +86,12 @@ func (c recordCommand) run(ctx context.Context, file configFile, log *slog.Logge
 	}
 	count := newCounter(c.windows, enough)
 	r.ended = func() { count.look(r.sampler.Snapshot()) }
-	if err := r.sampler.Run(ctx); err != nil {
-		return errors.Join(err, c.unmake()) // it did not even start
+	if err := r.sampler.Start(); err != nil {
+		return errors.Join(err, c.unmake())
+	}
+	c.sys.confine(src.Info().Name, keep, log)
+	if err := r.sampler.RunStarted(ctx); err != nil {
+		return err
 	}
 	if err := r.recorder.Err(); err != nil {
 		return fmt.Errorf("write the recording: %w", err)

@@ -16,6 +16,7 @@ import (
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/version"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/sys/unix"
 
 	"mglru_exporter/collector"
 	"mglru_exporter/internal/config"
@@ -33,6 +34,7 @@ type serveCommand struct {
 	exposeAddresses   bool
 	lifecycle         bool
 	maxRequests       int
+	keepCapabilities  []string
 	maxConnections    int
 }
 
@@ -49,6 +51,13 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	}
 	if s.maxConnections < 0 {
 		return fmt.Errorf("--web.max-connections: %d is below 0, write 0 for any number", s.maxConnections)
+	}
+	keep, err := parseCapabilities(s.keepCapabilities)
+	if err != nil {
+		return err
+	}
+	if bindsLow(*s.web.WebListenAddresses) {
+		keep |= 1 << unix.CAP_NET_BIND_SERVICE
 	}
 	cfg, err := file.load()
 	if err != nil {
@@ -103,6 +112,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	if mon, err = newStandby(cfg, open, s.sys.after, log); err != nil {
 		return err
 	}
+	mon.started = func(source string) { s.sys.confine(source, keep, log) }
 	r.standby = mon
 	err = together(ctx, log, mon.Run, server.Run, tuneGC, func(ctx context.Context) error { return r.onSignal(ctx, hangup) })
 	if err == nil {

@@ -27,7 +27,9 @@ var noSource = &heat.Snapshot{Source: heat.SourceInfo{Name: "none", Granularity:
 type standby struct {
 	open  func(*config.Config) (monitor, error)
 	after func(time.Duration) <-chan time.Time
-	log   *slog.Logger
+	// started is called after a source has started, with its name; nil for none.
+	started func(source string)
+	log     *slog.Logger
 
 	state    atomic.Pointer[standbyState]
 	reloaded chan struct{} // has room for one
@@ -150,6 +152,9 @@ func (s *standby) start() monitor {
 		return nil
 	}
 	s.state.Store(&standbyState{monitor: m})
+	if s.started != nil {
+		s.started(m.Snapshot().Source.Name)
+	}
 	if waited {
 		s.log.Info("Source usable, watching", "used_source", m.Snapshot().Source.Name)
 	}

@@ -50,6 +50,9 @@ type system struct {
 	cgroups func() ([]memcg.Group, error)
 	// uid is the effective user.
 	uid int
+	// drop takes capabilities away that the named source does not need, but those to
+	// be kept, and returns what is left.
+	drop func(source string, keep uint64) (left uint64, err error)
 	// after is time.After.
 	after func(time.Duration) <-chan time.Time
 }
@@ -75,7 +78,7 @@ func host() system {
 		}
 		return openHost(cfg, parts, f, log)
 	}
-	return system{uid: os.Geteuid(), preflight: source.Preflight, cgroups: listMemcgs, open: open, parts: parts, after: time.After}
+	return system{uid: os.Geteuid(), preflight: source.Preflight, cgroups: listMemcgs, open: open, parts: parts, drop: dropCapabilities, after: time.After}
 }
 
 // A hostLock keeps another exporter from watching this host. Once taken it is held
@@ -119,6 +122,20 @@ func openHost(cfg *config.Config, parts func(*config.Config, *slog.Logger) (sour
 		return nil, errors.Join(err, src.Close())
 	}
 	return s, nil
+}
+
+// confine drops the capabilities that the source needs no longer once it has started.
+// To keep them is no reason not to watch.
+func (s system) confine(source string, keep uint64, log *slog.Logger) {
+	if s.drop == nil {
+		return
+	}
+	left, err := s.drop(source, keep)
+	if err != nil {
+		log.Warn("Keeping capabilities that the source does not need", "err", err)
+		return
+	}
+	log.Info("Dropped the capabilities that the source does not need", "used_source", source, "kept", namesOf(left))
 }
 
 // openReplay makes a monitor of a recording. It needs nothing of this machine.

@@ -161,6 +161,16 @@ func TestServe(t *testing.T) {
 	if code, _ := e.get("/-/healthy"); code != http.StatusOK {
 		t.Errorf("/-/healthy: %d", code)
 	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and CAP_SYS_ADMIN are left of root's.
+	for _, line := range []string{"CapPrm:\t0000000000280004\n", "CapEff:\t0000000000280004\n", "CapInh:\t0000000000000000\n", "NoNewPrivs:\t1\n"} {
+		if !strings.Contains(string(status), line) {
+			t.Errorf("the exporter's status has no %q:\n%s", line, status)
+		}
+	}
 	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
