@@ -19,7 +19,7 @@ type Options struct {
 	// LabelPID and LabelComm tell whether process series carry the labels pid
 	// and comm. Series that differ only in a label that is off are merged.
 	LabelPID, LabelComm bool
-	// MaxSeries is how many process series a scrape returns at most, counted
+	// MaxSeries is how many series of ours a scrape returns at most, counted
 	// as Prometheus does: a histogram is one for each bucket, its sum and its
 	// count, and in OpenMetrics each counter and histogram has one more, its
 	// start. 0 is no bound. The processes with the least resident memory are

@@ -134,7 +134,7 @@ func TestWithoutASnapshot(t *testing.T) {
 	got := exposition(t, collector.New(fixed(nil), all()), collector.NewConfigReload())
 	want := []string{
 		"mglru_bpf_memory_bytes 0", "mglru_config_last_reload_successful 0",
-		"mglru_memcgs_matched 0", "mglru_memcgs_removed_total 0", "mglru_series_dropped_total 0",
+		"mglru_memcgs_matched 0", "mglru_memcgs_omitted 0", "mglru_memcgs_removed_total 0", "mglru_series_dropped_total 0",
 	}
 	if diff := cmp.Diff(want, samples(got, "mglru_")); diff != "" {
 		t.Errorf("samples (-want +got):\n%s", diff)
@@ -180,7 +180,7 @@ func TestHostileNamesDoNotBreakTheScrape(t *testing.T) {
 func TestTwoEntriesForOnePathLeaveTheOneWithMorePasses(t *testing.T) {
 	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{
 		{Path: "/a", Passes: heat.PassStats{Failures: map[string]uint64{"memcg_missing": 1}}},
-		{Path: "/a", Passes: heat.PassStats{Passes: 7}},
+		{Path: "/a", TrackedProcesses: 1, Passes: heat.PassStats{Passes: 7}},
 		{Path: "/a"},
 	}}
 	want := []string{`mglru_passes_total{memcg="/a"} 7`}

@@ -222,6 +222,11 @@ var notes = map[string]note{
 		"At 0 the config matches nothing: the log names each of its paths, and what may have been meant.",
 		`mglru_memcgs_matched == 0`,
 	},
+	"mglru_memcgs_omitted": {
+		"Memcgs that nobody watches because there are too many.", "memcgs",
+		"They have no series at all, so nothing else tells of them.",
+		`mglru_memcgs_omitted > 0`,
+	},
 	"mglru_memcgs_removed_total": {
 		"Watched memcgs that have gone.", "memcgs",
 		"Normal where containers come and go.",

@@ -70,7 +70,8 @@ func twoNodes() *heat.Snapshot {
 				},
 			},
 			{
-				Path: `/system.slice/system-getty.slice/getty@tty1\x2done.service`,
+				Path:             `/system.slice/system-getty.slice/getty@tty1\x2done.service`,
+				TrackedProcesses: 1,
 				Passes: heat.PassStats{
 					Failures:       map[string]uint64{"memcg_gone": 0, "raced": 0},
 					DurationBounds: []float64{0.01, 0.1, 1},
@@ -80,7 +81,8 @@ func twoNodes() *heat.Snapshot {
 				},
 			},
 			{
-				Path: "/kubepods.slice/kubepods-pod2c48913c_b29f_11e7_9350_020968147796.slice/crio-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope",
+				Path:             "/kubepods.slice/kubepods-pod2c48913c_b29f_11e7_9350_020968147796.slice/crio-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope",
+				TrackedProcesses: 1,
 				Passes: heat.PassStats{
 					DurationBounds: []float64{0.01, 0.1, 1},
 					DurationCounts: []uint64{0, 0, 0, 0},

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"slices"
 	"strconv"
 
 	"mglru_exporter/internal/heat"
@@ -21,6 +22,11 @@ func newGenerations() generations {
 	}
 }
 
+// charged reports whether anything of a node is charged to the memcg.
+func charged(n heat.NodeGenerations) bool {
+	return slices.ContainsFunc(n.Generations, func(g heat.Generation) bool { return g.AnonBytes+g.FileBytes > 0 })
+}
+
 func (g generations) descs() []*family { return []*family{g.bytes, g.age} }
 
 func (g generations) emit(e *emitter, m *heat.MemcgSnapshot) {
@@ -28,6 +34,9 @@ func (g generations) emit(e *emitter, m *heat.MemcgSnapshot) {
 	for i := range m.Generations {
 		n := &m.Generations[i]
 		node := nodeLabel(n.Node)
+		if !charged(*n) {
+			continue
+		}
 		for rank, gen := range n.Generations {
 			label := strconv.Itoa(rank)
 			e.gauge(g.bytes, float64(gen.AnonBytes), path, node, heat.Anon.String(), label)

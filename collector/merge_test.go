@@ -128,7 +128,7 @@ func TestMergedSeriesAreAsLargeAsAllOfThem(t *testing.T) {
 	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{{Path: "/a", WindowEnd: time.Unix(1, 0), Series: []heat.Series{
 		series(1, "two", 50, 50), series(2, "two", 50, 50), series(3, "one", 150, 20),
 	}}}}
-	got := samples(exposition(t, collector.New(fixed(snap), collector.Options{LabelComm: true, MaxSeries: 2*5 + 1})), "mglru_swapped_bytes")
+	got := samples(exposition(t, collector.New(fixed(snap), collector.Options{LabelComm: true, MaxSeries: ownSeries + 2*5 + 1})), "mglru_swapped_bytes")
 	if diff := cmp.Diff([]string{`mglru_swapped_bytes{comm="two",memcg="/a"} 0`}, got); diff != "" {
 		t.Errorf("the series that stays (-want +got):\n%s", diff)
 	}
@@ -163,6 +163,7 @@ func TestHostilePathsShowWhatIsOfTheMemcg(t *testing.T) {
 		Generations: []heat.NodeGenerations{{Generations: []heat.Generation{{AnonBytes: 1}}}},
 		Passes:      heat.PassStats{Passes: 1, Failures: map[string]uint64{"raced": 1}, DurationCounts: []uint64{1}},
 	}}}
+	snap.Memcgs[0].TrackedProcesses = 1
 	got := exposition(t, collector.New(fixed(snap), all()))
 	path := "\"/a\ufffdff\\\"/docker-" + id + ".scope\""
 	for _, family := range []string{

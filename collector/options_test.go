@@ -77,6 +77,7 @@ func TestMaxSeriesDropsTheSmallestProcessesWhole(t *testing.T) {
 	process := func(pid int, resident uint64) heat.Series {
 		return heat.Series{PID: pid, Areas: []heat.Area{{Cold: resident, Resident: resident, Accesses: histogram(1)}}}
 	}
+	const memcgs = 2 * 12      // passes, durations, processes …
 	const each = 1 + 5 + 4 + 4 // swapped, gauges, bounds, +Inf with sum, count and start
 	snap := &heat.Snapshot{Memcgs: []*heat.MemcgSnapshot{
 		{Path: "/a", WindowEnd: time.Unix(1, 0), Series: []heat.Series{process(1, 100), process(2, 300)}},
@@ -87,12 +88,13 @@ func TestMaxSeriesDropsTheSmallestProcessesWhole(t *testing.T) {
 		pids    []string
 		dropped int
 	}{
-		{0, []string{"1", "2", "3", "4"}, 0},
+		{-ownSeries - memcgs, []string{"1", "2", "3", "4"}, 0}, // 0 is no bound
 		{4 * each, []string{"1", "2", "3", "4"}, 0},
 		{4*each - 1, []string{"1", "2", "3"}, each},
 		{2 * each, []string{"2", "3"}, 2 * each},
-		{1, nil, 4 * each},
+		{1 - ownSeries - memcgs, nil, 4*each + memcgs},
 	} {
+		c.most += ownSeries + memcgs
 		current := snap
 		col := collector.New(func() *heat.Snapshot { return current }, collector.Options{LabelPID: true, MaxSeries: c.most})
 		first := gather(t, col)

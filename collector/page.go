@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,10 +30,8 @@ func (c *Collector) Page() *Page {
 		return c.page
 	}
 	p := &Page{families: c.families, snap: snap, memcgs: uniqueMemcgs(snap)}
-	var dropped uint64
-	p.rows, dropped = limit(makeRows(p.memcgs, c.opts), c.opts.MaxSeries)
-	slices.SortFunc(p.rows, func(a, b *row) int { return cmp.Compare(a.place, b.place) })
-	c.dropped += dropped
+	p.rows = makeRows(p.memcgs, c.opts)
+	c.dropped += p.limit(c.opts.MaxSeries)
 	p.dropped, c.page = c.dropped, p
 	return p
 }
@@ -87,11 +84,26 @@ func (p *Page) emit(e *emitter) {
 		f.excluded.emit(e, r)
 	}
 	for _, m := range p.memcgs {
-		f.passes.emit(e, m)
-		f.gens.emit(e, m)
-		f.containers.emit(e, m)
+		p.emitMemcg(e, m)
 	}
 	f.self.emit(e, p.snap, p.dropped)
+}
+
+// emitMemcg emits the series of a memcg itself. One without processes, such as those that
+// sessions leave behind, has only what is not 0.
+func (p *Page) emitMemcg(e *emitter, m *heat.MemcgSnapshot) {
+	f := &p.families
+	if m.TrackedProcesses > 0 || len(m.Series) > 0 {
+		f.passes.emit(e, m)
+		f.containers.emit(e, m)
+		f.gens.emit(e, m)
+		return
+	}
+	f.passes.emitFailures(e, m)
+	if slices.ContainsFunc(m.Generations, charged) {
+		f.containers.emit(e, m)
+		f.gens.emit(e, m)
+	}
 }
 
 // families are all that a page can have.

@@ -1,6 +1,8 @@
 package collector
 
 import (
+	"maps"
+
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/name"
 )
@@ -51,16 +53,30 @@ func (p passes) descs() []*family {
 	}
 }
 
+// emitFailures emits how often something failed in a memcg without processes, if it did.
+func (p passes) emitFailures(e *emitter, m *heat.MemcgSnapshot) {
+	s, path := &m.Passes, name.Escape(m.Path)
+	failed := maps.Clone(s.Failures)
+	maps.DeleteFunc(failed, func(_ string, n uint64) bool { return n == 0 })
+	if len(failed) > 0 {
+		e.counter(p.passes, float64(s.Passes), s.Since, path)
+		e.byReason(p.failures, failed, path)
+	}
+	if s.Lost > 0 {
+		e.counter(p.lost, float64(s.Lost), s.Since, path)
+	}
+}
+
 func (p passes) emit(e *emitter, m *heat.MemcgSnapshot) {
 	s, path := &m.Passes, name.Escape(m.Path)
 	e.counter(p.passes, float64(s.Passes), s.Since, path)
 	e.histogram(p.duration, s.DurationBounds, s.DurationCounts, s.DurationSum, s.Since, path)
-	e.byReason(p.failures, s.Failures, s.Since, path)
+	e.byReason(p.failures, s.Failures, path)
 	e.counter(p.delay, s.Delay, s.Since, path)
 	e.counter(p.records, float64(s.Records), s.Since, path)
 	e.counter(p.lost, float64(s.Lost), s.Since, path)
-	e.byReason(p.skips, s.Skips, s.Since, path)
-	e.byReason(p.resets, s.Resets, s.Since, path)
+	e.byReason(p.skips, s.Skips, path)
+	e.byReason(p.resets, s.Resets, path)
 	e.gauge(p.processes, float64(m.TrackedProcesses), path)
 	e.gauge(p.regions, float64(m.TrackedRegions), path)
 	e.gauge(p.untracked, float64(m.UntrackedRegions), path)

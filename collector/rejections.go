@@ -2,7 +2,6 @@ package collector
 
 import (
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -11,17 +10,15 @@ import (
 // goroutines.
 type Rejections struct {
 	total *family
-	since time.Time
 
 	mu     sync.Mutex // guards counts
 	counts map[string]uint64
 }
 
-// NewRejections returns Rejections for these reasons, from a time on.
-func NewRejections(since time.Time, reasons ...string) *Rejections {
+// NewRejections returns Rejections for these reasons.
+func NewRejections(reasons ...string) *Rejections {
 	r := &Rejections{
 		total:  desc("http_rejections_total", "HTTP requests, connections and event streams cut off by a limit.", "reason"),
-		since:  since,
 		counts: map[string]uint64{},
 	}
 	for _, reason := range reasons {
@@ -47,7 +44,7 @@ func (r *Rejections) Collect(ch chan<- prometheus.Metric) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := &emitter{}
-	e.byReason(r.total, r.counts, r.since)
+	e.byReason(r.total, r.counts)
 	for _, m := range e.metrics {
 		ch <- m
 	}

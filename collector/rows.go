@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 // A row is all process series that share one set of process labels.
 type row struct {
+	memcg    *heat.MemcgSnapshot
 	labels   []string // values, in the order of the descriptors
 	resident uint64
 	swapped  uint64
@@ -19,7 +19,6 @@ type row struct {
 	areas    []heat.Area
 	bands    []heat.Band // none of more than one process
 	excluded []heat.Excluded
-	place    int  // among all rows
 	shared   bool // areas and excluded are a snapshot's and must not be changed
 }
 
@@ -50,7 +49,7 @@ func makeRows(memcgs []*heat.MemcgSnapshot, opts Options) []*row {
 				r.merge(s)
 				continue
 			}
-			r := &row{labels: labels, swapped: s.SwappedBytes, idleAges: m.IdleAges, areas: s.Areas, bands: s.Bands, excluded: s.Excluded, place: len(rows), shared: true}
+			r := &row{memcg: m, labels: labels, swapped: s.SwappedBytes, idleAges: m.IdleAges, areas: s.Areas, bands: s.Bands, excluded: s.Excluded, shared: true}
 			for k := range s.Areas {
 				r.resident += s.Areas[k].Resident
 			}
@@ -142,32 +141,6 @@ func (r *row) size() uint64 {
 		n += memorySeries + regionSeries(&r.areas[i].Accesses) + r.idleSeries(&r.areas[i]) + neverSeries(&r.areas[i])
 	}
 	return n
-}
-
-// limit keeps the rows with the most resident memory, as many as have at most
-// that many series together; 0 is no bound. It sorts the rows, and returns how
-// many series it leaves out. The order of ties is that of the labels, so that
-// equal snapshots give equal choices.
-func limit(rows []*row, most int) (kept []*row, dropped uint64) {
-	if most <= 0 {
-		return rows, 0
-	}
-	slices.SortFunc(rows, func(a, b *row) int {
-		if c := cmp.Compare(b.resident, a.resident); c != 0 {
-			return c
-		}
-		return slices.Compare(a.labels, b.labels)
-	})
-	var n uint64
-	for i, r := range rows {
-		if n += r.size(); n > uint64(most) {
-			for _, r := range rows[i:] {
-				dropped += r.size()
-			}
-			return rows[:i], dropped
-		}
-	}
-	return rows, 0
 }
 
 // pidLabel is the value of the label pid. That of merged processes, whose window

@@ -6,14 +6,15 @@ import (
 	"strconv"
 
 	"mglru_exporter/internal/heat"
+	"mglru_exporter/internal/name"
 )
 
 // self is what the exporter tells of itself, beyond single memcgs.
 type self struct {
-	source, walker           *family
-	blocked                  *family
-	matched, removed         *family
-	dropped, bpfMemory, cpus *family
+	source, walker            *family
+	blocked                   *family
+	matched, omitted, removed *family
+	dropped, bpfMemory, cpus  *family
 }
 
 func newSelf() self {
@@ -26,10 +27,12 @@ func newSelf() self {
 			"When a read of a process's memory began that has not come back.", "memcg", "pid", "comm"),
 		matched: desc("memcgs_matched",
 			"Memcgs that exist and that the config matches."),
+		omitted: desc("memcgs_omitted",
+			"Memcgs that match the config but are not watched, because of limits.max_memcgs."),
 		removed: desc("memcgs_removed_total",
 			"Memcgs that were removed while they were watched. Their series go with them."),
 		dropped: desc("series_dropped_total",
-			"Process series left out because of limits.max_series, smallest processes first, counted once for each snapshot that is scraped. A rise means that processes are missing from this page."),
+			"Series left out because of limits.max_series, counted once for each snapshot that is scraped."),
 		bpfMemory: desc("bpf_memory_bytes",
 			"Kernel memory that the exporter's BPF maps and programs hold."),
 		cpus: desc("cpu_seconds_total",
@@ -38,7 +41,7 @@ func newSelf() self {
 }
 
 func (s self) descs() []*family {
-	return []*family{s.source, s.walker, s.blocked, s.matched, s.removed, s.dropped, s.bpfMemory, s.cpus}
+	return []*family{s.source, s.walker, s.blocked, s.matched, s.omitted, s.removed, s.dropped, s.bpfMemory, s.cpus}
 }
 
 func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
@@ -53,9 +56,10 @@ func (s self) emit(e *emitter, snap *heat.Snapshot, dropped uint64) {
 		}
 	}
 	for _, p := range snap.Self.Blocked {
-		e.gauge(s.blocked, float64(p.Since.UnixMilli())/1e3, p.Memcg, strconv.Itoa(p.PID), p.Comm)
+		e.gauge(s.blocked, float64(p.Since.UnixMilli())/1e3, name.Escape(p.Memcg), strconv.Itoa(p.PID), name.Escape(p.Comm))
 	}
 	e.gauge(s.matched, float64(snap.Self.MemcgsMatched))
+	e.gauge(s.omitted, float64(snap.Self.MemcgsOmitted))
 	e.counter(s.removed, float64(snap.Self.MemcgsRemoved), snap.Self.Since)
 	e.counter(s.dropped, float64(dropped), snap.Self.Since)
 	e.gauge(s.bpfMemory, float64(snap.Self.BPFMemoryBytes))

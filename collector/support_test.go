@@ -86,7 +86,7 @@ func reload() *collector.ConfigReload {
 }
 
 func rejections() *collector.Rejections {
-	r := collector.NewRejections(time.UnixMilli(1_763_740_000_000), "body", "connections")
+	r := collector.NewRejections("body", "connections")
 	r.Add("body")
 	r.Add("never heard of")
 	return r

@@ -74,7 +74,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 	r.state.Succeeded(time.Now())
 	history := heatmap.New(int(cfg.Limits.MaxHeatmapBytes))
 	r.history = history
-	rejections := collector.NewRejections(time.Now(), web.RejectionReasons()...)
+	rejections := collector.NewRejections(web.RejectionReasons()...)
 	reg := s.registry(r.state, rejections, collector.NewHeatmap(func() (bytes, omitted int) {
 		s := history.Stats()
 		return s.Bytes, s.Omitted

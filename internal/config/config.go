@@ -131,9 +131,11 @@ type Labels struct {
 
 // Limits bounds what the exporter may use.
 type Limits struct {
-	// MaxSeries is how many process series a scrape returns at most, at least
+	// MaxSeries is how many series of its own a scrape returns at most, at least
 	// 1; a histogram counts as one for each bucket, its sum and its count.
 	MaxSeries int
+	// MaxMemcgs is how many memcgs are watched at most, at least 1.
+	MaxMemcgs int
 	// MaxTrackedBytes is how much process memory is tracked page by page, at
 	// least one region.
 	MaxTrackedBytes uint64
@@ -191,7 +193,7 @@ func defaults() *Config {
 			NeverAccessed: NeverAccessed{Windows: 10, Top: 5},
 		},
 		Labels: Labels{PID: true, Comm: true},
-		Limits: Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 8 << 20},
+		Limits: Limits{MaxSeries: 50_000, MaxMemcgs: 10_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 8 << 20},
 	}
 }
 

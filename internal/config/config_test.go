@@ -84,7 +84,7 @@ func base() *config.Config {
 			NeverAccessed: config.NeverAccessed{Windows: 10, Top: 5},
 		},
 		Labels: config.Labels{PID: true, Comm: true},
-		Limits: config.Limits{MaxSeries: 20_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 8 << 20},
+		Limits: config.Limits{MaxSeries: 50_000, MaxMemcgs: 10_000, MaxTrackedBytes: 256 << 30, MaxHeatmapBytes: 8 << 20},
 	}
 }
 
@@ -149,7 +149,7 @@ func TestGoodFiles(t *testing.T) {
 				},
 				{Path: `/system.slice/system-a\\x2db.slice/[!x]*`, Interval: 10 * time.Second, IdleAges: told, Processes: procs},
 			},
-			Limits: config.Limits{MaxSeries: 1, MaxTrackedBytes: 2 << 20},
+			Limits: config.Limits{MaxSeries: 1, MaxMemcgs: 7, MaxTrackedBytes: 2 << 20},
 		},
 	}
 	for _, file := range glob(t, "*.good.yml") {

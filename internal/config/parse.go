@@ -65,6 +65,7 @@ func (d *decoder) schema(c *Config) []field {
 		}},
 		{name: "limits", sub: []field{
 			{name: "max_series", decode: d.wholeInt(&c.Limits.MaxSeries, 1, 1<<31-1)},
+			{name: "max_memcgs", decode: d.wholeInt(&c.Limits.MaxMemcgs, 1, 1<<20)},
 			{name: "max_tracked_bytes", decode: d.size(&c.Limits.MaxTrackedBytes, minTrackedBytes)},
 			{name: "max_heatmap_bytes", decode: d.size(&c.Limits.MaxHeatmapBytes, 0)},
 		}},

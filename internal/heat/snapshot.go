@@ -215,6 +215,8 @@ type SelfStats struct {
 	// Blocked are the processes whose memory cannot be read, because a read of it
 	// hangs, sorted by PID.
 	Blocked []BlockedProcess
+	// MemcgsOmitted is how many memcgs are not watched because there are too many.
+	MemcgsOmitted int
 	// MemcgsRemoved counts sampled memcgs that were removed.
 	MemcgsRemoved uint64
 	// OtherWalkers are the kernel features that clear accessed bits beside the

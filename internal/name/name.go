@@ -3,6 +3,8 @@
 package name
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -15,14 +17,40 @@ import (
 // U+FFFD and two hexadecimal digits; each U+FFFD becomes two. Any other text stays
 // as it is.
 //
+// A name that would be longer than MaxLength is shown by its beginning and a hash of
+// all of it, which U+FFFD and a hash sign part.
+//
 // Different names are shown differently: no name of a cgroup, which any owner of
-// a delegated one may choose, makes a series that exists twice.
+// a delegated one may choose, makes a series that exists twice. No shown name but a
+// shortened one has a hash sign after an odd number of U+FFFD.
 func Escape(name string) string {
+	shown := escape(name)
+	if len(shown) <= MaxLength {
+		return shown
+	}
+	hash := sha256.Sum256([]byte(name))
+	end := "\uFFFD#" + hex.EncodeToString(hash[:16])
+	n := 0 // how much of name fits, in whole characters
+	for room := MaxLength - len(end); ; {
+		_, size := utf8.DecodeRuneInString(name[n:])
+		if room -= len(escape(name[n : n+size])); room < 0 {
+			break
+		}
+		n += size
+	}
+	return escape(name[:n]) + end
+}
+
+// MaxLength is how many bytes of a name are shown at most. Paths that container
+// runtimes make have up to 350.
+const MaxLength = 512
+
+func escape(name string) string {
 	first := strings.IndexFunc(name, escaped)
 	if first < 0 {
 		return name
 	}
-	const hex = "0123456789abcdef"
+	const digits = "0123456789abcdef"
 	var b strings.Builder
 	b.WriteString(name[:first])
 	for rest := name[first:]; rest != ""; {
@@ -35,8 +63,8 @@ func Escape(name string) string {
 		default:
 			for i := range n {
 				b.WriteString("\uFFFD")
-				b.WriteByte(hex[rest[i]>>4])
-				b.WriteByte(hex[rest[i]&15])
+				b.WriteByte(digits[rest[i]>>4])
+				b.WriteByte(digits[rest[i]&15])
 			}
 		}
 		rest = rest[n:]
@@ -44,14 +72,15 @@ func Escape(name string) string {
 	return b.String()
 }
 
-// EscapeLines is Escape for text of several lines, which it keeps apart.
+// EscapeLines is Escape for text of several lines, which it keeps apart and does not
+// shorten.
 func EscapeLines(text string) string {
 	if strings.IndexFunc(text, escaped) < 0 {
 		return text
 	}
 	lines := strings.Split(text, "\n")
 	for i := range lines {
-		lines[i] = Escape(lines[i])
+		lines[i] = escape(lines[i])
 	}
 	return strings.Join(lines, "\n")
 }

@@ -20,7 +20,7 @@ import (
 func TestRunbookNamesEachReason(t *testing.T) {
 	cfg := parse(t, entries("/a"))
 	skips := slices.Concat(bpf.SkipReasons(), (&source.Referenced{}).SkipReasons(), stockReasons(t), []string{"unknown"})
-	g, err := newGroup(memcg.Group{Path: "/a"}, &cfg.Memcgs[0], cfg, skips)
+	g, err := newGroup(memcg.Group{Path: "/a"}, &cfg.Memcgs[0], cfg, source.Reasons("hooks"), skips)
 	if err != nil {
 		t.Fatal(err)
 	}

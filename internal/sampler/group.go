@@ -11,7 +11,6 @@ import (
 	"mglru_exporter/internal/config"
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/memcg"
-	"mglru_exporter/internal/source"
 )
 
 // durationBounds are the buckets, in seconds, of the passes' durations.
@@ -80,7 +79,7 @@ func (g *group) lock() {
 	}
 }
 
-func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, skipReasons []string) (*group, error) {
+func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, failReasons, skipReasons []string) (*group, error) {
 	g := &group{
 		path: c.Path, inode: c.Inode, entry: entry, cfg: cfg, owns: map[int]struct{}{},
 		last: heat.MemcgSnapshot{Path: c.Path},
@@ -92,7 +91,7 @@ func newGroup(c memcg.Group, entry *config.Memcg, cfg *config.Config, skipReason
 			DurationCounts: make([]uint64, len(durationBounds)+1),
 		},
 	}
-	for _, r := range source.Reasons() {
+	for _, r := range failReasons {
 		g.stats.Failures[r] = 0
 	}
 	for _, r := range []string{blockedFailed, identifyFailed, residencyFailed, watchFailed, internalError} {

@@ -88,9 +88,10 @@ func (s *Sampler) publish() {
 		Since:          s.since,
 		BPFMemoryBytes: s.src.MemoryBytes(),
 		CPUSeconds:     s.cpu.seconds(),
-		MemcgsMatched:  len(s.groups),
+		MemcgsMatched:  len(s.groups) + s.omitted,
 		MemcgsRemoved:  s.removed,
 		Blocked:        s.blocked(),
+		MemcgsOmitted:  s.omitted,
 	}}
 	if w := s.walkers.Load(); w != nil {
 		snap.Self.OtherWalkers = *w

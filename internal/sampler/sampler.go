@@ -3,11 +3,13 @@
 package sampler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,6 +103,8 @@ type Sampler struct {
 	queue   queue
 	running map[*group]time.Time // when its pass began
 	missing map[string]uint64
+	// omitted is how many memcgs limits.max_memcgs leaves out.
+	omitted int
 	// unmatched are the paths in the config that match no memcg.
 	unmatched map[string]bool
 	// untried are the memcgs of the first look at the cgroups that no pass is
@@ -288,6 +292,11 @@ func (s *Sampler) Discover(now time.Time) error {
 		}
 	}
 	s.mu.Lock()
+	s.omitted = len(want)
+	for _, path := range s.beyond(slices.Collect(maps.Keys(want)), plan.cfg.Limits.MaxMemcgs) {
+		delete(want, path)
+	}
+	s.omitted -= len(want)
 	var gone []*group
 	for path, g := range s.groups {
 		// What a walk that met an error did not list may be there all the same.
@@ -326,6 +335,25 @@ func (s *Sampler) Discover(now time.Time) error {
 	return walkErr
 }
 
+// beyond returns the paths that are too many. Memcgs that are watched come before others,
+// so that new ones, which anybody may make, do not drive them out.
+func (s *Sampler) beyond(paths []string, most int) []string {
+	if len(paths) <= most {
+		return nil
+	}
+	slices.SortFunc(paths, func(a, b string) int {
+		x, y := s.groups[a] != nil, s.groups[b] != nil
+		switch {
+		case x == y:
+			return cmp.Compare(a, b)
+		case x:
+			return -1
+		}
+		return 1
+	})
+	return paths[most:]
+}
+
 // ensure makes the group of a cgroup if there is none at its path. The next pass
 // of one that is there comes no later than its interval from now, however long
 // that was as it was put into the schedule.
@@ -341,7 +369,7 @@ func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, cfg *config.Config,
 		}
 		return nil
 	}
-	g, err := newGroup(c, entry, cfg, s.deps.SkipReasons)
+	g, err := newGroup(c, entry, cfg, source.Reasons(s.src.Info().Name), s.deps.SkipReasons)
 	if err != nil {
 		return err
 	}

@@ -130,8 +130,15 @@ const (
 	ReasonKernel      = "kernel"      // any other error of the kernel
 )
 
-// Reasons lists the reasons of failures, for counters that begin at 0.
-func Reasons() []string {
+// Reasons returns the reasons of failures that the source of that name can give, for
+// counters that begin at 0. Those of a replay are another source's.
+func Reasons(source string) []string {
+	switch source {
+	case "stock":
+		return []string{ReasonGone, ReasonRaced, ReasonDisabled, ReasonUnknownID, ReasonKernel}
+	case "referenced":
+		return []string{ReasonGone, ReasonKernel}
+	}
 	return []string{ReasonGone, ReasonRaced, ReasonInterrupted, ReasonDisabled, ReasonProbesOff, ReasonNoMemory, ReasonUnknownID, ReasonKernel}
 }
 
