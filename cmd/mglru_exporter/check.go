@@ -79,7 +79,7 @@ func (c checkCommand) run(file configFile) (int, error) {
 			rep.User = c.user()
 			rep.Sources = c.sys.preflight(name)
 		}
-		v := preflight.Judge(rep.Sources)
+		v := c.judge(name, rep.Sources)
 		rep.Verdict = &v
 		rep.OK = rep.OK && v.Source != preflight.None
 	}
@@ -107,6 +107,19 @@ func (c checkCommand) unmatched(cfg *config.Config) []string {
 		return []string{err.Error()}
 	}
 	return notes
+}
+
+// judge returns the verdict on the source that the config names. If that one is not
+// usable it names the one that would be.
+func (c checkCommand) judge(name string, reports []preflight.Report) preflight.Verdict {
+	v := preflight.Judge(reports)
+	if v.Source != preflight.None || name == config.SourceAuto || name == "replay" {
+		return v
+	}
+	if auto := preflight.Judge(c.sys.preflight(config.SourceAuto)); auto.Source != preflight.None {
+		v.Text += "; with source: auto it would use " + auto.Source
+	}
+	return v
 }
 
 // exitCode is for scripts.

@@ -37,6 +37,7 @@ func TestCheck(t *testing.T) {
 	old := write(t, "config.yaml", "source: replay\nreplay: {file: ../../internal/recording/testdata/version1.mglru}\nmemcgs: [{path: /a, regions: [/lib/*]}]\n")
 	mapped := write(t, "config.yaml", "source: replay\nreplay: {file: ../../internal/recording/testdata/version2.mglru}\n"+goodConfig)
 	valid := "\nconfig " + good + ": valid, entries for memcgs: 1\n\n"
+	named := write(t, "config.yaml", "source: hooks\n"+goodConfig)
 	stranger := fakeSystem(nil, works())
 	stranger.uid = 1000
 	elsewhere := fakeSystem(nil, works())
@@ -65,6 +66,10 @@ func TestCheck(t *testing.T) {
 				"source hooks: does not work here, 1 requirement is not met\n  MISSING  debugfs  not mounted\n           → mount -t debugfs none /sys/kernel/debug\n\nsource referenced: works here\n" + brief},
 		{"no source works", []string{"--config.file=" + good}, fakeSystem(nil, broken()), exitNoSource,
 			"would use none: hooks needs one thing: mount -t debugfs none /sys/kernel/debug\n" + valid +
+				"source hooks: does not work here, 1 requirement is not met\n  MISSING  debugfs  not mounted\n           → mount -t debugfs none /sys/kernel/debug\n" + brief},
+		{"another source than the config names would work", []string{"--config.file=" + named}, fakeSystem(nil, broken(), coarse()), exitNoSource,
+			"would use none: hooks needs one thing: mount -t debugfs none /sys/kernel/debug; with source: auto it would use referenced\n" +
+				"\nconfig " + named + ": valid, entries for memcgs: 1\n\n" +
 				"source hooks: does not work here, 1 requirement is not met\n  MISSING  debugfs  not mounted\n           → mount -t debugfs none /sys/kernel/debug\n" + brief},
 		{"all of it", []string{"--config.file=" + good, "--verbose"}, fakeSystem(nil, works()), exitOK,
 			"would use hooks (page-exact)\n" + valid + "source hooks: works here\n  ok       BTF  /sys/kernel/btf/vmlinux\n  note     a huge page is hot, warm or cold as a whole\n"},
