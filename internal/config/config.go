@@ -20,6 +20,8 @@ type Config struct {
 	Source string
 	// Replay is what the source "replay" plays.
 	Replay Replay
+	// Referenced is of the source "referenced" alone.
+	Referenced Referenced
 	// Aging says when memcgs are aged.
 	Aging Aging
 	// Heat says how pages and regions are classed.
@@ -40,6 +42,14 @@ type Replay struct {
 	// Speed is how many times faster than it happened it is played, 0 to
 	// a million; 0 waits for nothing.
 	Speed float64
+}
+
+// Referenced bounds what the source "referenced" does to the processes watched.
+type Referenced struct {
+	// MaxProcess is how many bytes a process may have, resident and swapped out, for
+	// its accessed bits to be cleared: page faults wait meanwhile. All of a larger
+	// one is unobserved. 0 is no limit.
+	MaxProcess uint64
 }
 
 // Aging is the schedule of passes.
@@ -174,8 +184,9 @@ func Sources() []string { return []string{SourceAuto, "hooks", "stock", "referen
 // defaults returns the configuration of a file that only lists memcgs.
 func defaults() *Config {
 	return &Config{
-		Source: SourceAuto,
-		Replay: Replay{Speed: 1},
+		Source:     SourceAuto,
+		Replay:     Replay{Speed: 1},
+		Referenced: Referenced{MaxProcess: 512 << 20},
 		Aging: Aging{
 			Interval:        30 * time.Second,
 			PassesPerWindow: 4,

@@ -73,8 +73,9 @@ func TestEveryWayToBeWrongHasItsMessage(t *testing.T) {
 func base() *config.Config {
 	ages := []time.Duration{time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour}
 	return &config.Config{
-		Source: "auto",
-		Replay: config.Replay{Speed: 1},
+		Source:     "auto",
+		Replay:     config.Replay{Speed: 1},
+		Referenced: config.Referenced{MaxProcess: 512 << 20},
 		Aging: config.Aging{
 			Interval: 30 * time.Second, PassesPerWindow: 4, CPUBudget: 0.02, CanSwap: true, Concurrency: 1,
 		},
@@ -129,8 +130,9 @@ func TestGoodFiles(t *testing.T) {
 		"anchors.good.yml":        anchors,
 		"empty-sections.good.yml": sections,
 		"full.good.yml": {
-			Source: "hooks",
-			Replay: config.Replay{Speed: 1},
+			Source:     "hooks",
+			Replay:     config.Replay{Speed: 1},
+			Referenced: config.Referenced{MaxProcess: 0},
 			Aging: config.Aging{
 				Interval: 10 * time.Second, PassesPerWindow: 7, CPUBudget: 1, CanSwap: false, Concurrency: 64,
 			},

@@ -38,6 +38,9 @@ func (d *decoder) schema(c *Config) []field {
 			{name: "file", decode: d.recording(&c.Replay.File)},
 			{name: "speed", decode: d.speed(&c.Replay.Speed)},
 		}},
+		{name: "referenced", sub: []field{
+			{name: "max_process", decode: d.size(&c.Referenced.MaxProcess, 0)},
+		}},
 		{name: "aging", sub: []field{
 			{name: "interval", decode: d.interval(&c.Aging.Interval)},
 			{name: "passes_per_window", decode: d.wholeInt(&c.Aging.PassesPerWindow, 1, heat.MaxPassesPerWindow)},

@@ -21,6 +21,7 @@ type mappings struct {
 	observed map[int]int
 	in       map[int]uint64
 	fail     map[int]error
+	limits   []uint64
 }
 
 func newMappings() *mappings {
@@ -30,6 +31,8 @@ func newMappings() *mappings {
 func (m *mappings) Info() heat.SourceInfo {
 	return heat.SourceInfo{Name: "fake", Granularity: "mapping"}
 }
+
+func (m *mappings) SetMaxProcess(bytes uint64) { m.limits = append(m.limits, bytes) }
 
 func (m *mappings) SkipReasons() []string { return []string{"fog"} }
 
@@ -216,5 +219,19 @@ func TestMappingSourcesReportOtherWalkers(t *testing.T) {
 	pass(t, s, "/a", 1)
 	if got := s.Snapshot().Self.OtherWalkers; len(got) != 0 {
 		t.Errorf("with DAMON off: %v", got)
+	}
+}
+
+// TestTheLimitOfAProcessIsTheConfigs: a reload changes it.
+func TestTheLimitOfAProcessIsTheConfigs(t *testing.T) {
+	m := newMappings()
+	s := newMappingSampler(t, m)
+	for _, yaml := range []string{"referenced: {max_process: 2GiB}\n", "referenced: {max_process: 0}\n"} {
+		if err := s.Reload(parse(t, yaml+mappingConfig)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]uint64{512 << 20, 2 << 30, 0}, m.limits); diff != "" {
+		t.Errorf("limits (-want +got):\n%s", diff)
 	}
 }

@@ -83,6 +83,7 @@ func (s *Sampler) Reload(cfg *config.Config) error {
 	s.plan.Store(p)
 	s.budget.setShare(time.Now(), cfg.Aging.CPUBudget)
 	s.mu.Unlock()
+	s.limit(cfg)
 	select {
 	case s.reloaded <- struct{}{}:
 	default: // Run has yet to hear of the reload before, and then sees this one

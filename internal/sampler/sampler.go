@@ -142,8 +142,16 @@ func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
 	if src, ok := src.(source.MappingSource); ok {
 		s.deps.SkipReasons = src.SkipReasons()
 	}
+	s.limit(cfg)
 	s.publish()
 	return s, nil
+}
+
+// limit tells the source which processes are too large for it.
+func (s *Sampler) limit(cfg *config.Config) {
+	if l, ok := s.src.(source.Limiter); ok {
+		l.SetMaxProcess(cfg.Referenced.MaxProcess)
+	}
 }
 
 // Snapshot returns the last snapshot, which is never nil and never changes.

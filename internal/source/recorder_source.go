@@ -158,6 +158,13 @@ type mappingRecorder struct {
 	src MappingSource
 }
 
+// SetMaxProcess implements Limiter, if the source does.
+func (r *mappingRecorder) SetMaxProcess(bytes uint64) {
+	if l, ok := r.src.(Limiter); ok {
+		l.SetMaxProcess(bytes)
+	}
+}
+
 // SkipReasons implements MappingSource.
 func (r *mappingRecorder) SkipReasons() []string { return r.src.SkipReasons() }
 

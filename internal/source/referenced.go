@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,8 @@ type Referenced struct {
 	reclaim reclaim
 	sysRoot string // "/sys"
 	readers sync.Pool
+	// maxProcess is that of SetMaxProcess.
+	maxProcess atomic.Uint64
 	// sameMemory tells whether two processes share one address space.
 	sameMemory func(tgid, other int) (bool, error)
 
@@ -115,11 +118,12 @@ const (
 	skipReclaim = "reclaim"       // reclaim may have cleared the accessed bits
 	skipWalker  = "other_walker"  // DAMON may have moved them to the page
 	skipShared  = "shared_memory" // another process has the same address space
+	skipLarge   = "large_process" // its page faults would wait for too long
 )
 
 // SkipReasons implements MappingSource.
 func (r *Referenced) SkipReasons() []string {
-	return []string{skipReclaim, skipWalker, skipGuest, skipShared}
+	return []string{skipReclaim, skipWalker, skipGuest, skipShared, skipLarge}
 }
 
 // Observe implements MappingSource.
@@ -132,6 +136,9 @@ func (r *Referenced) Observe(p heat.Process, s *heat.Selection) (*heat.MappingWi
 	if o.memcg != p.Memcg {
 		o.memcg, o.maps = p.Memcg, nil
 	}
+	if w, err := r.leave(o); w != nil || err != nil {
+		return w, err
+	}
 	w, err := r.observe(reader, o, s, r.shares(o))
 	if err != nil {
 		r.mu.Lock()
@@ -139,6 +146,43 @@ func (r *Referenced) Observe(p heat.Process, s *heat.Selection) (*heat.MappingWi
 		r.mu.Unlock()
 		return nil, err
 	}
+	return w, nil
+}
+
+// SetMaxProcess implements Limiter.
+func (r *Referenced) SetMaxProcess(bytes uint64) { r.maxProcess.Store(bytes) }
+
+// leave returns the window of a process that is too large to be looked at, or nil. To
+// know how large it is takes no lock of the process's.
+func (r *Referenced) leave(o *observed) (*heat.MappingWindow, error) {
+	limit := r.maxProcess.Load()
+	if limit == 0 {
+		return nil, nil
+	}
+	res, err := r.fs.Unread(o.id.TGID)
+	if err != nil {
+		// If it is gone, to look at it says so too.
+		if gone(err) {
+			err = nil
+		}
+		return nil, err
+	}
+	w := &heat.MappingWindow{SwappedBytes: res.SwappedPages * heat.PageSize, Skips: []string{skipLarge}}
+	nodes, err := nodesWithMemory(r.sysRoot)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range res.Unscanned {
+		a := heat.Area{Node: int(u.Node), Type: u.Type, Unobserved: u.Pages * heat.PageSize, Resident: u.Pages * heat.PageSize}
+		if len(nodes) == 1 {
+			a.Node = nodes[0]
+		}
+		w.AddArea(a)
+	}
+	if w.Resident()+w.SwappedBytes <= limit {
+		return nil, nil
+	}
+	o.maps = nil // it may become smaller, and then begins anew
 	return w, nil
 }
 

@@ -21,7 +21,7 @@ import (
 // A toucher is a child process that has touched all of an area, and touches the
 // first quarter of it when told to.
 type toucher struct {
-	t     *testing.T
+	t     testing.TB
 	pid   int
 	start uint64 // of the area
 	in    io.Writer
@@ -31,7 +31,7 @@ type toucher struct {
 const touchEnv = "MGLRU_TEST_TOUCH"
 
 // startToucher starts one. Kind is "anon", "huge", "shmem" or the path of a file.
-func startToucher(t *testing.T, kind string, size int) *toucher {
+func startToucher(t testing.TB, kind string, size int) *toucher {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("NOT TESTED: needs root, to clear the accessed bits of other processes")
@@ -323,7 +323,7 @@ func TestObserveASelection(t *testing.T) {
 
 // area is the size of an area to touch: as much as asked for, or what a small
 // machine has room for.
-func area(t *testing.T, size int) int {
+func area(t testing.TB, size int) int {
 	t.Helper()
 	var si unix.Sysinfo_t
 	if err := unix.Sysinfo(&si); err != nil {

@@ -29,7 +29,7 @@ func referencedRequirements(procRoot, sysRoot string) []preflight.Requirement {
 func notesReferenced() []string {
 	return []string{
 		"it tells how much of each mapping was accessed since the pass before, not which pages: a window is one pass, nothing is ever warm, and there is no mglru_region_accesses",
-		"it disturbs: a pass clears the accessed bits, PG_referenced and PG_young of all memory of the processes watched, which reclaim, DAMON and page_idle use too, and page faults of a process wait while it is cleared (some milliseconds per GiB)",
+		"it disturbs: a pass clears the accessed bits, PG_referenced and PG_young of all memory of the processes watched, which reclaim, DAMON and page_idle use too, and page faults of a process wait while it is cleared (some 10 ms per GiB): those larger than referenced.max_process are left alone, and unobserved",
 		"it does not see an access during the pass itself, while the process is being read and cleared; nor, as no TLB is flushed, all accesses to memory so small and busy that the CPU need not look at its page tables again",
 		"it does not see that another program writes to clear_refs or page_idle/bitmap of the same processes: what was in use then reads as cold",
 		"while the kernel reclaims memory, as many bytes of each process as it may have cleared are unobserved instead of cold; with MGLRU on, all of them",

@@ -56,6 +56,13 @@ type MappingSource interface {
 	SkipReasons() []string
 }
 
+// A Limiter is a MappingSource that leaves large processes alone.
+type Limiter interface {
+	// SetMaxProcess sets how many bytes a process may have, resident and swapped out,
+	// from the next Observe on; 0 is no limit, and what a source begins with.
+	SetMaxProcess(bytes uint64)
+}
+
 // Cgroups is the memory controller's cgroup tree.
 type Cgroups interface {
 	// Walk lists all cgroups that there are. On an error it lists those that it
