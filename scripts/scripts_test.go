@@ -2,11 +2,13 @@
 package scripts
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // run runs a command in the repository's root and returns its output and status.
@@ -14,7 +16,7 @@ func run(t *testing.T, env []string, stdin string, args ...string) (out string, 
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Dir = ".."
-	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKEOVERRIDES=")
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKEOVERRIDES=", "MGLRU_DEADLINE=")
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	b, err := cmd.CombinedOutput()
@@ -48,6 +50,19 @@ func TestParts(t *testing.T) {
 				t.Errorf("parts %v: %s did not run:\n%s", test.parts, part, out)
 			}
 		}
+	}
+}
+
+// TestPartsDeadline: what has no time left fails, and is on the list.
+func TestPartsDeadline(t *testing.T) {
+	fake := filepath.Join(t.TempDir(), "make")
+	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho running $1\nexec sleep 600\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(2 * time.Second).Unix()
+	out, status := run(t, []string{"MAKE=" + fake, fmt.Sprint("MGLRU_DEADLINE=", deadline)}, "", "scripts/parts", "slow", "next")
+	if status != 1 || !strings.HasSuffix(out, "== 2 of 2 parts FAILED: slow next\n") || strings.Contains(out, "running next") {
+		t.Errorf("status %d:\n%s", status, out)
 	}
 }
 
