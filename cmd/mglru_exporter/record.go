@@ -102,16 +102,29 @@ func (c recordCommand) run(ctx context.Context, file configFile, log *slog.Logge
 	return err
 }
 
-// create makes the file. One that is there is kept unless told otherwise.
+// create makes the file, for its owner alone. One that is there is kept unless told
+// otherwise, and then goes as a whole: its links, its mode and its owner may be
+// somebody else's. Of what is no regular file only a character device is written to.
 func (c recordCommand) create() (*os.File, error) {
-	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if c.force {
-		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	}
-	f, err := os.OpenFile(c.file, flags, 0o600)
-	if errors.Is(err, fs.ErrExist) {
+	info, err := os.Lstat(c.file)
+	switch there := err == nil; {
+	case there && !c.force:
 		return nil, fmt.Errorf("%s is there already, name another file or say --force", c.file)
+	case there && info.Mode().IsRegular():
+		if err := os.Remove(c.file); err != nil {
+			return nil, fmt.Errorf("overwrite the recording: %w", err)
+		}
+	case there && info.Mode()&fs.ModeCharDevice != 0:
+		f, err := os.OpenFile(c.file, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open the device: %w", err)
+		}
+		return f, nil
+	case there:
+		return nil, fmt.Errorf("%s is no regular file (%s), name another", c.file, info.Mode().Type())
 	}
+	// O_EXCL follows no link, and opens nothing that somebody has put there meanwhile.
+	f, err := os.OpenFile(c.file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create the recording: %w", err)
 	}
@@ -120,8 +133,8 @@ func (c recordCommand) create() (*os.File, error) {
 
 // unmake removes a file that create has made and nothing was written to.
 func (c recordCommand) unmake() error {
-	if c.force {
-		return nil // it may have been a device, or somebody else's
+	if info, err := os.Lstat(c.file); err != nil || !info.Mode().IsRegular() {
+		return nil // a device, or gone
 	}
 	return os.Remove(c.file)
 }

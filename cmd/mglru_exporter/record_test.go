@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -155,6 +156,35 @@ func TestRecordStopsInOrder(t *testing.T) {
 		if r := source.PreflightReplay(file); !r.OK() {
 			t.Errorf("after %s the recording is not whole: %s", name, r.Requirements[0].Detail)
 		}
+	}
+}
+
+// TestRecordForceTrustsNothingThatIsThere: links lead elsewhere, modes and owners are
+// somebody's, and a pipe would wait for a reader.
+func TestRecordForceTrustsNothingThatIsThere(t *testing.T) {
+	cfg, dir := write(t, "config.yaml", quickConfig), t.TempDir()
+	precious, link, hard, open, pipe := filepath.Join(dir, "precious"), filepath.Join(dir, "link"), filepath.Join(dir, "hard"), filepath.Join(dir, "open"), filepath.Join(dir, "pipe")
+	if err := errors.Join(os.WriteFile(precious, []byte("precious"), 0o644), os.Symlink(precious, link), os.Link(precious, hard),
+		os.WriteFile(open, []byte("old"), 0o666), os.Chmod(open, 0o666), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ file, want string }{
+		{link, "is no regular file"}, {pipe, "is no regular file"}, {dir, "is no regular file"}, {hard, ""}, {open, ""},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), []string{"record", "--config.file=" + cfg, c.file, "--force", "--duration=300ms"}, &stdout, &stderr, villageSystem())
+		if (code == exitOK) != (c.want == "") || !strings.Contains(stderr.String(), c.want) {
+			t.Errorf("%s: exit code %d, want %q, stderr:\n%s", c.file, code, c.want, stderr.String())
+		}
+		if c.want != "" {
+			continue
+		}
+		if info, err := os.Stat(c.file); err != nil || info.Mode() != 0o600 || !source.PreflightReplay(c.file).OK() {
+			t.Errorf("%s: mode %v, %v; want a whole recording that its owner alone may read", c.file, info.Mode(), err)
+		}
+	}
+	if b, err := os.ReadFile(precious); err != nil || string(b) != "precious" {
+		t.Errorf("what links lead to is now %.20q, %v", b, err)
 	}
 }
 

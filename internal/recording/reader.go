@@ -204,8 +204,10 @@ func (d *Reader) fields(ev *Event) {
 	case Group:
 		ev.Inode = d.uint()
 		ev.Text = d.text()
-	case Ungroup, Walker, Unsure, Generations, GenMemcg:
+	case Ungroup, Generations, GenMemcg:
 		ev.Text = d.text()
+	case Walker, Unsure:
+		ev.Text = d.word()
 	case Discovered:
 		d.at(ev)
 		ev.Text = d.text()
@@ -222,12 +224,12 @@ func (d *Reader) fields(ev *Event) {
 		if ev.Result = d.result(); ev.Result == OK {
 			ev.Process.Start = d.uint()
 			ev.Process.Image = d.uint()
-			ev.Process.Comm = d.text()
+			ev.Process.Comm = d.word()
 		}
 	case Residency, Observed:
 		ev.TGID = d.tgid()
 		ev.Result = d.result()
-		ev.Swapped = d.uint()
+		ev.Swapped = d.most(maxBytes)
 	case Mapping:
 		d.mapping(ev)
 	case Part:
@@ -236,22 +238,21 @@ func (d *Reader) fields(ev *Event) {
 		ev.Part.Region = d.region()
 		d.bitmap(&ev.Part.Pages)
 	case Unscanned:
-		ev.Unscanned = heat.UnscannedPages{Node: d.node(), Type: d.typ(), Pages: d.uint()}
-		d.bad = d.bad || ev.Unscanned.Pages > 1<<50
+		ev.Unscanned = heat.UnscannedPages{Node: d.node(), Type: d.typ(), Pages: d.most(maxBytes / heat.PageSize)}
 		if d.version > 1 {
 			ev.Unscanned.Mapping = d.uint()
 		}
 	case Aged:
 		ev.Result = d.result()
-		ev.Reason = d.text()
+		ev.Reason = d.word()
 		ev.Text = d.text()
-		ev.Outcome = Outcome{Nodes: d.uint(), Lost: d.uint(), CPU: time.Duration(d.int()), Memory: d.uint()}
+		ev.Outcome = Outcome{Nodes: d.uint(), Lost: d.most(maxCount), CPU: d.duration(), Memory: d.most(maxBytes)}
 	case Area:
-		ev.Area = heat.Area{Node: int(d.node()), Type: d.typ(), Hot: d.uint(), Warm: d.uint(), Cold: d.uint(), Unobserved: d.uint(), Resident: d.uint()}
+		ev.Area = heat.Area{Node: int(d.node()), Type: d.typ(), Hot: d.most(maxBytes), Warm: d.most(maxBytes), Cold: d.most(maxBytes), Unobserved: d.most(maxBytes), Resident: d.most(maxBytes)}
 	case GenNode:
 		ev.Node = int(d.node())
 	case Gen:
-		ev.Gen = memcg.Generation{Seq: d.uint(), Age: time.Duration(d.int()), AnonPages: d.uint(), FilePages: d.uint()}
+		ev.Gen = memcg.Generation{Seq: d.uint(), Age: d.duration(), AnonPages: d.most(maxBytes / heat.PageSize), FilePages: d.most(maxBytes / heat.PageSize)}
 	case Clock, End:
 		d.at(ev)
 	}
@@ -286,7 +287,7 @@ func (d *Reader) record(ev *Event) {
 		d.bitmap(&r.NotAnon)
 	case Skip:
 		r.Start, r.End = d.uint(), d.uint()
-		r.Reason = d.text()
+		r.Reason = d.word()
 	}
 }
 
@@ -312,6 +313,16 @@ func (d *Reader) int() int64 {
 	return skip(d, v, n)
 }
 
+// duration is one of a century at most.
+func (d *Reader) duration() time.Duration {
+	v := time.Duration(d.int())
+	if v < 0 || v > 100*365*24*time.Hour {
+		d.bad = true
+		return 0
+	}
+	return v
+}
+
 func skip[T uint64 | int64](d *Reader, v T, n int) T {
 	if n <= 0 {
 		d.bad = true
@@ -321,9 +332,24 @@ func skip[T uint64 | int64](d *Reader, v T, n int) T {
 	return v
 }
 
-func (d *Reader) text() string {
+func (d *Reader) text() string { return d.textOf(maxText) }
+
+// word is a text that is a name of ours or the kernel's: a reason, a walker, a comm.
+func (d *Reader) word() string { return d.textOf(maxWord) }
+
+// most is a number that is at most so large; others would overflow sums.
+func (d *Reader) most(limit uint64) uint64 {
+	v := d.uint()
+	if v > limit {
+		d.bad = true
+		return 0
+	}
+	return v
+}
+
+func (d *Reader) textOf(most uint64) string {
 	n := d.uint()
-	if n > maxText || n > uint64(len(d.rest)) {
+	if n > most || n > uint64(len(d.rest)) {
 		d.bad = true
 		return ""
 	}

@@ -28,8 +28,16 @@ const (
 	maxPacked = maxRaw + 1<<12
 	// flushRaw is the length from which on a frame is written.
 	flushRaw = 256 << 10
-	// maxText is the length of the longest string.
+	// maxText is the length of the longest string, maxWord that of the longest name of
+	// ours or the kernel's.
 	maxText = 4096
+	maxWord = 128
+	// maxBytes is how much memory anything can have, as far as addresses of 57 bits
+	// reach. maxCount bounds what is counted.
+	maxBytes = 1 << 56
+	maxCount = 1 << 48
+	// maxWords is how many reasons a source can have.
+	maxWords = 64
 )
 
 // A Header tells how a recording was made.
@@ -62,6 +70,13 @@ func (h *Header) check() error {
 		return errors.New("the header has no time of start")
 	case h.PassesPerWindow < 1 || h.PassesPerWindow > 7:
 		return fmt.Errorf("the header has %d passes a window", h.PassesPerWindow)
+	case len(h.SkipReasons) > maxWords:
+		return fmt.Errorf("the header has %d reasons for skips, at most %d are possible", len(h.SkipReasons), maxWords)
+	}
+	for _, w := range append([]string{h.Source, h.Granularity, h.Kernel, h.Program}, h.SkipReasons...) {
+		if len(w) > maxWord {
+			return fmt.Errorf("the header has a name of %d bytes, at most %d are possible", len(w), maxWord)
+		}
 	}
 	return nil
 }

@@ -35,20 +35,32 @@ type Replay struct {
 	begun       time.Time // when the first step was due; zero before it
 	batch       []heat.Record
 
-	tree    map[string]uint64
-	gens    []memcg.LRUGen
-	gensErr error
-	gensLen int
-	treeErr error
-	memory  uint64
-	pass    *playedPass
-	now     time.Duration
+	tree  map[string]uint64
+	paths int // bytes of those in tree
+	// listed is how many processes each memcg had when it was last listed, processes
+	// the sum of that; reasons are those that came up.
+	listed             map[string]int
+	processes          int
+	reasons            map[string]bool
+	gens               []memcg.LRUGen
+	gensErr            error
+	gensLen, gensBytes int
+	treeErr            error
+	memory             uint64
+	pass               *playedPass
+	now                time.Duration
 }
 
 const (
-	// maxHeld is how many bytes a pass may have, beside its records. 256 MiB is
-	// residency of some 4 TiB. Only a file made for it has more.
-	maxHeld = 256 << 20
+	// maxHeld is how many bytes a pass may have, beside its records. 96 MiB is
+	// residency of some 2 TiB. Only a file made for it has more.
+	maxHeld = 96 << 20
+	// maxPaths is how many bytes the paths of all memcgs may have.
+	maxPaths = 16 << 20
+	// maxProcesses is how many processes all memcgs may have, as they were last listed.
+	maxProcesses = 1 << 16
+	// maxReasons is how many reasons and walkers there may be; each makes a series.
+	maxReasons = 64
 	// maxMemcgs is MEM_CGROUP_ID_MAX of the kernel.
 	maxMemcgs = 1<<16 - 1
 	// maxGenerations is 16 for each memcg that there can be: some 4 nodes.
@@ -64,7 +76,7 @@ func OpenReplay(file string, speed float64, log *slog.Logger) (*Replay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the recording: %w", err)
 	}
-	r := &Replay{file: f, speed: speed, log: log, tree: map[string]uint64{}}
+	r := &Replay{file: f, speed: speed, log: log, tree: map[string]uint64{}, listed: map[string]int{}, reasons: map[string]bool{}}
 	if r.tape, err = readerOf(f); err == nil {
 		r.ahead, err = readerOf(f)
 	}
@@ -97,12 +109,23 @@ func (r *Replay) Next(ctx context.Context) (memcg string, at time.Time, err erro
 		r.peeked = false
 		switch ev := &r.ev; ev.Kind {
 		case recording.Group:
+			if _, there := r.tree[ev.Text]; !there {
+				r.paths += len(ev.Text)
+			}
 			r.tree[ev.Text] = ev.Inode
 			if len(r.tree) > maxMemcgs {
 				return "", time.Time{}, r.fail(errors.New("there are more memcgs than a kernel can have"))
 			}
+			if r.paths > maxPaths {
+				return "", time.Time{}, r.fail(fmt.Errorf("the paths of memcgs have more than %d bytes", maxPaths))
+			}
 		case recording.Ungroup:
+			if _, there := r.tree[ev.Text]; there {
+				r.paths -= len(ev.Text)
+				r.processes -= r.listed[ev.Text]
+			}
 			delete(r.tree, ev.Text)
+			delete(r.listed, ev.Text)
 		case recording.Generations, recording.GenMemcg, recording.GenNode, recording.Gen:
 			if err := r.generation(); err != nil {
 				return "", time.Time{}, err
@@ -115,7 +138,9 @@ func (r *Replay) Next(ctx context.Context) (memcg string, at time.Time, err erro
 			r.flush()
 			return "", r.header.Started.Add(ev.At), r.wait(ctx, ev.At)
 		case recording.Young, recording.Skip, recording.Walk:
-			r.harvest()
+			if err := r.harvest(); err != nil {
+				return "", time.Time{}, err
+			}
 		case recording.Pass:
 			if err := r.lookAhead(); err != nil {
 				return "", time.Time{}, err
@@ -142,10 +167,13 @@ func (r *Replay) generation() error {
 	if r.gensLen++; r.gensLen > maxGenerations {
 		return r.fail(errors.New("there are more generations than a kernel can have"))
 	}
+	if r.gensBytes += len(ev.Text); r.gensBytes > maxPaths {
+		return r.fail(fmt.Errorf("the paths of generations have more than %d bytes", maxPaths))
+	}
 	i := len(r.gens) - 1
 	switch {
 	case ev.Kind == recording.Generations:
-		r.gens, r.gensErr, r.gensLen = nil, nil, 0
+		r.gens, r.gensErr, r.gensLen, r.gensBytes = nil, nil, 0, 0
 		if ev.Text != "" {
 			r.gensErr = errors.New(ev.Text)
 		}

@@ -30,7 +30,13 @@ type playedPass struct {
 	// past the last event of the pass.
 	aging, aged, over bool
 	held              int
+	bytes             uint64 // of memory, as said
 }
+
+// maxPassBytes is how much memory the processes of one memcg may have, swapped and
+// resident: so much that there is no such machine, and so little that sums do not
+// overflow.
+const maxPassBytes = 1 << 60
 
 // played is what a process had in memory.
 type played struct {
@@ -102,11 +108,17 @@ func (r *Replay) step(p *playedPass) error {
 	switch ev.Kind {
 	case recording.PID:
 		p.pids = append(p.pids, ev.TGID)
+		if err := r.list(p.path, len(p.pids)); err != nil {
+			return err
+		}
 	case recording.Identity:
 		p.queries[ev.Process.TGID] = append(p.queries[ev.Process.TGID], query{ev.Result, ev.Process})
 	case recording.Refused:
 		p.refused[ev.TGID] = true
 	case recording.Residency, recording.Observed:
+		if p.bytes += ev.Swapped; p.bytes > maxPassBytes {
+			return r.fail(fmt.Errorf("one pass has more than %d bytes of memory", uint64(maxPassBytes)))
+		}
 		p.lastPart = &played{result: ev.Result, res: heat.Residency{SwappedPages: ev.Swapped}, window: heat.MappingWindow{SwappedBytes: ev.Swapped}}
 		p.parts[ev.TGID] = p.lastPart
 	case recording.Mapping, recording.Part, recording.Unscanned, recording.Area, recording.Unsure:
@@ -116,11 +128,24 @@ func (r *Replay) step(p *playedPass) error {
 		if err := p.lastPart.add(ev); err != nil {
 			return r.fail(err)
 		}
+		if p.bytes += bytesOf(ev); p.bytes > maxPassBytes {
+			return r.fail(fmt.Errorf("one pass has more than %d bytes of memory", uint64(maxPassBytes)))
+		}
+		if ev.Kind == recording.Unsure {
+			if err := r.reason(ev.Text); err != nil {
+				return err
+			}
+		}
 		size += len(ev.Mapping.Name)
 	case recording.Young, recording.Skip, recording.Walk:
-		r.harvest()
+		if err := r.harvest(); err != nil {
+			return err
+		}
 		size = 0
 	case recording.Walker:
+		if err := r.reason(ev.Text); err != nil {
+			return err
+		}
 		i := 0
 		if p.aged {
 			i = 1
@@ -132,6 +157,9 @@ func (r *Replay) step(p *playedPass) error {
 		p.outcome.LostBy = append(p.outcome.LostBy, ev.TGID)
 	case recording.Aged:
 		r.aged(p)
+		if err := r.reason(ev.Reason); err != nil {
+			return err
+		}
 	case recording.Clock:
 		p.clock = append(p.clock, ev.At)
 	case recording.Done:
@@ -174,11 +202,55 @@ func (r *Replay) aged(p *playedPass) {
 	r.memory = ev.Outcome.Memory
 }
 
+// bytesOf is how much memory an event tells of.
+func bytesOf(ev *recording.Event) uint64 {
+	switch ev.Kind {
+	case recording.Part:
+		return uint64(ev.Part.Pages.Count()) * heat.PageSize
+	case recording.Unscanned:
+		return ev.Unscanned.Pages * heat.PageSize
+	case recording.Area:
+		return max(ev.Area.Resident, ev.Area.Hot+ev.Area.Warm+ev.Area.Cold+ev.Area.Unobserved)
+	}
+	return 0
+}
+
+// list notes how many processes the memcg of the pass under way has so far.
+func (r *Replay) list(path string, n int) error {
+	if n == 1 {
+		r.processes -= r.listed[path]
+		r.listed[path] = 0
+	}
+	r.listed[path]++
+	if r.processes++; r.processes > maxProcesses {
+		return r.fail(fmt.Errorf("there are more than %d processes", maxProcesses))
+	}
+	return nil
+}
+
+// reason notes a reason or a walker: each is a label of a series.
+func (r *Replay) reason(text string) error {
+	if r.reasons[text] {
+		return nil
+	}
+	if len(r.reasons) == maxReasons {
+		return r.fail(fmt.Errorf("there are more than %d reasons", maxReasons))
+	}
+	r.reasons[text] = true
+	return nil
+}
+
 // harvest gives the record at hand to the sink, sooner or later.
-func (r *Replay) harvest() {
+func (r *Replay) harvest() error {
+	if r.ev.Kind == recording.Skip {
+		if err := r.reason(r.ev.Record.Reason); err != nil {
+			return err
+		}
+	}
 	if r.batch = append(r.batch, r.ev.Record); len(r.batch) >= batchSize {
 		r.flush()
 	}
+	return nil
 }
 
 // flush gives the sink all records that it has not had. The sampler must hold no
