@@ -2,6 +2,7 @@ package test
 
 // A gap is a metric that is asked for and of which the recording has nothing.
 type gap struct {
+	// metric is its name, or a selector of some of its series.
 	metric string
 	// labels are those that it is expected to have; nil for a metric that the
 	// exporter has.
@@ -16,6 +17,9 @@ func gaps() []gap {
 	return []gap{
 		{"mglru_memcg_container_info", nil, "its memcgs are no containers"},
 		{"mglru_excluded_bytes", nil, "all mappings are watched"},
+		{`mglru_source_info{source="none"}`, nil, "its source is usable"},
+		{`mglru_source_info{source="referenced"}`, nil, "its source is hooks"},
+		{"mglru_process_blocked_timestamp_seconds", nil, "no process blocks what reads it"},
 		{"mglru_other_walker_active", nil, "nothing but the exporter cleared accessed bits"},
 	}
 }
