@@ -137,7 +137,10 @@ func harmTable(results []bench.Harm) string {
 			continue // -run left it out
 		}
 		throughput, measured := h.Closed/of.Closed, ""
-		if h.Closed == 0 { // what the exporter uses of the only CPU nobody else can
+		switch {
+		case h.Closed == 0 && h.Exporter.Over == 0:
+			throughput = 1
+		case h.Closed == 0: // what the exporter uses of the only CPU nobody else can
 			throughput, measured = 1-h.Exporter.CPU/h.Exporter.Over, "≈ "
 		}
 		p999 := float64(h.Open.P999) / float64(of.Open.P999)

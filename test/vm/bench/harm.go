@@ -8,9 +8,18 @@ type Watch struct {
 	Source string
 	// Interval is the time between passes.
 	Interval time.Duration
-	// Again marks the second run without an exporter, last of all.
-	Again bool
+	// Variant is what else is different; empty for nothing.
+	Variant Variant
 }
+
+// A Variant is a difference that shows a cause.
+type Variant string
+
+const (
+	Unscraped Variant = "unscraped" // nobody reads its metrics meanwhile
+	Nice      Variant = "nice-10"   // the exporter has less of a busy CPU
+	Again     Variant = "again"     // the same, last of all
+)
 
 // The time between passes by default, and at ten times that rate.
 const (
@@ -21,7 +30,7 @@ const (
 // Unwatched is what all others are compared with.
 var Unwatched = Watch{}
 
-// Watches are all ways to watch, in the order in which they are measured.
+// Watches returns all ways to watch, in the order of their measurement.
 func Watches() []Watch {
 	all := []Watch{Unwatched}
 	for _, interval := range []time.Duration{DefaultInterval, FastInterval} {
@@ -29,46 +38,50 @@ func Watches() []Watch {
 			all = append(all, Watch{Source: source, Interval: interval})
 		}
 	}
-	return append(all, Watch{Again: true})
+	for _, v := range []Variant{Unscraped, Nice} {
+		all = append(all, Watch{Source: "hooks", Interval: DefaultInterval, Variant: v})
+	}
+	return append(all, Watch{Variant: Again})
 }
 
 // String names the way in tables and, without blanks, in test names.
 func (w Watch) String() string {
-	switch {
-	case w.Again:
-		return "unwatched-again"
-	case w.Source == "":
-		return "unwatched"
+	name := "unwatched"
+	if w.Source != "" {
+		name = w.Source + "-" + w.Interval.String()
 	}
-	return w.Source + "-" + w.Interval.String()
+	if w.Variant != "" {
+		name += "-" + string(w.Variant)
+	}
+	return name
 }
 
-// Harms are the names of the two tests in the guest: Counted, on one CPU in a time
-// that counts instructions, and Locks, on two CPUs by the host's clock.
+// Counted and Locks are the tests in the guest: on one CPU, with a clock that counts
+// instructions, and on two CPUs by the host's clock.
 const (
 	Counted = "TestHarm"
 	Locks   = "TestLocks"
 )
 
-// Loads are the loads that are put on a watched process.
+// Loads returns the names of the loads that a watched process is under.
 func Loads() []string { return []string{"memcached", "reader"} }
 
-// Harm is what one load found while its process was watched in one way.
+// Harm is the result of one load on a process that is watched in one way.
 type Harm struct {
 	Load  string
 	Watch string
-	// Open are requests that arrive at random, at a fixed rate; Closed is how many
-	// a second are answered at most.
+	// Open is the latency of requests that arrive at random, at a fixed rate. Closed
+	// is the number of requests a second if each follows the one before; 0 is unknown.
 	Open   Latency
 	Closed float64
 	// Resident is the memory of the watched process, in bytes.
 	Resident uint64
-	// Exporter is what the exporter did while Open was measured.
+	// Exporter is the work of the exporter during Open.
 	Exporter Effort
 }
 
-// Latency is in nanoseconds, from a request's arrival to its answer. Blocked are
-// the requests in which the reader waited for a lock, BlockedMax is the longest.
+// Latency is in nanoseconds, from a request's arrival to its answer. Blocked counts
+// the requests in which the sender slept: the reader sleeps for locks alone.
 type Latency struct {
 	Requests              int
 	P50, P99, P999, Max   int64
@@ -76,8 +89,8 @@ type Latency struct {
 	BlockedNS, BlockedMax int64
 }
 
-// Effort is what an exporter used over a time. Parts are of its
-// mglru_cpu_seconds_total, CPU is all of it, and so in seconds.
+// Effort is the work of an exporter over a time. All times are seconds. CPU is that of
+// the whole exporter, Parts are those of mglru_cpu_seconds_total.
 type Effort struct {
 	Over, CPU, Delay float64
 	Passes           int

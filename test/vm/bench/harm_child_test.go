@@ -138,9 +138,13 @@ func watch(t *testing.T, cgroup string, w Watch) *exporter {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e := &exporter{
-		p:       startChild(t, exporterCgroup, "mglru_exporter", "--config.file="+file, "--web.listen-address="+exporterAddr),
-		scrapes: time.NewTicker(scrapeEvery), done: make(chan struct{}),
+	command := []string{"mglru_exporter", "--config.file=" + file, "--web.listen-address=" + exporterAddr}
+	if w.Variant == Nice {
+		command = append([]string{"nice", "-n", "10"}, command...)
+	}
+	e := &exporter{p: startChild(t, exporterCgroup, command[0], command[1:]...), scrapes: time.NewTicker(scrapeEvery), done: make(chan struct{})}
+	if w.Variant == Unscraped {
+		e.scrapes.Stop()
 	}
 	for tries := 0; ; tries++ {
 		if _, err := get("/-/ready"); err == nil {
