@@ -15,6 +15,7 @@ type Watch struct {
 // A Variant is a difference that shows a cause.
 type Variant string
 
+// The variants of a watch.
 const (
 	Unscraped Variant = "unscraped" // nobody reads its metrics meanwhile
 	Nice      Variant = "nice-10"   // the exporter has less of a busy CPU
