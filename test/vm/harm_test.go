@@ -6,12 +6,10 @@ import (
 	"cmp"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"mglru_exporter/test/vm/bench"
@@ -109,80 +107,4 @@ func addLoads(t *testing.T, image *Image) {
 	if err := image.AddProgram("bin/memcached", filepath.Join(usr, "bin/memcached"), filepath.Join(usr, "lib/x86_64-linux-gnu")); err != nil {
 		t.Fatalf("%v; make deps unpacks memcached", err)
 	}
-}
-
-// The goals at the default interval, with hooks and stock.
-const (
-	goalThroughput = 0.98
-	goalP999       = 1.05
-)
-
-// harmTable is the comparison, in Markdown.
-func harmTable(results []bench.Harm) string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
-	row := func(cells ...string) { fmt.Fprintf(w, "| %s\t|\n", strings.Join(cells, "\t| ")) }
-	row("", "throughput", "p50", "p99", "p99.9", "max", "goals", "max, ms", "CPU, %", "CPU of a pass, ms")
-	row("---", "--:", "--:", "--:", "--:", "--:", "---", "--:", "--:", "--:")
-	base := map[string]bench.Harm{}
-	for _, h := range results {
-		if h.Watch == bench.Unwatched.String() {
-			base[h.Load] = h
-			row(h.Load+", unwatched", fmt.Sprintf("%.0f/s", h.Closed), us(h.Open.P50), us(h.Open.P99), us(h.Open.P999), us(h.Open.Max), "",
-				fmt.Sprintf("%.2f", float64(h.Open.Max)/1e6), "", "")
-			continue
-		}
-		of, ok := base[h.Load]
-		if !ok {
-			continue // -run left it out
-		}
-		throughput, measured := h.Closed/of.Closed, ""
-		switch {
-		case h.Closed == 0 && h.Exporter.Over == 0:
-			throughput = 1
-		case h.Closed == 0: // what the exporter uses of the only CPU nobody else can
-			throughput, measured = 1-h.Exporter.CPU/h.Exporter.Over, "≈ "
-		}
-		p999 := float64(h.Open.P999) / float64(of.Open.P999)
-		cells := []string{
-			h.Load + ", " + h.Watch, fmt.Sprintf("%s%.3f", measured, throughput), share(h.Open.P50, of.Open.P50), share(h.Open.P99, of.Open.P99),
-			fmt.Sprintf("%.3f", p999), share(h.Open.Max, of.Open.Max), "", fmt.Sprintf("%.2f", float64(h.Open.Max)/1e6), "", "",
-		}
-		if strings.HasSuffix(h.Watch, bench.DefaultInterval.String()) && !strings.HasPrefix(h.Watch, "referenced") {
-			cells[6] = verdict(throughput >= goalThroughput && p999 <= goalP999)
-		}
-		if e := h.Exporter; e.Passes > 0 {
-			cells[8] = fmt.Sprintf("%.2f", 100*e.CPU/e.Over)
-			cells[9] = fmt.Sprintf("%.1f", 1000*e.CPU/float64(e.Passes))
-		}
-		row(cells...)
-	}
-	_ = w.Flush() // a strings.Builder takes everything
-	return b.String()
-}
-
-// locksTable says how long the reader waited for locks, in Markdown.
-func locksTable(results []bench.Harm) string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
-	row := func(cells ...string) { fmt.Fprintf(w, "| %s\t|\n", strings.Join(cells, "\t| ")) }
-	row("reader", "passes", "requests that waited for a lock", "all waits, ms", "longest, ms")
-	row("---", "--:", "--:", "--:", "--:")
-	for _, h := range results {
-		row(h.Watch, fmt.Sprint(h.Exporter.Passes), fmt.Sprint(h.Open.Blocked), fmt.Sprintf("%.1f", float64(h.Open.BlockedNS)/1e6),
-			fmt.Sprintf("%.1f", float64(h.Open.BlockedMax)/1e6))
-	}
-	_ = w.Flush() // a strings.Builder takes everything
-	return b.String()
-}
-
-func us(ns int64) string { return fmt.Sprintf("%.0f µs", float64(ns)/1000) }
-
-func share(a, b int64) string { return fmt.Sprintf("%.3f", float64(a)/float64(b)) }
-
-func verdict(met bool) string {
-	if met {
-		return "ok"
-	}
-	return "**MISSED**"
 }
