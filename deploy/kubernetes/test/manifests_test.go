@@ -10,6 +10,8 @@ import (
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -23,6 +25,10 @@ type built struct {
 	daemonSet      appsv1.DaemonSet
 	podMonitor     *monitoringv1.PodMonitor
 	secrets        map[string]*corev1.Secret
+	policy         *networkingv1.NetworkPolicy
+	roles          map[string]*rbacv1.ClusterRole
+	bindings       map[string]*rbacv1.ClusterRoleBinding
+	scraper        corev1.ServiceAccount // of the component auth-proxy
 }
 
 // build builds a kustomization and decodes all that it makes, each field of
@@ -33,7 +39,7 @@ func build(t *testing.T, dir string) built {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := built{secrets: map[string]*corev1.Secret{}}
+	b := built{secrets: map[string]*corev1.Secret{}, roles: map[string]*rbacv1.ClusterRole{}, bindings: map[string]*rbacv1.ClusterRoleBinding{}}
 	for _, r := range resources.Resources() {
 		var into any
 		switch r.GetKind() {
@@ -41,6 +47,18 @@ func build(t *testing.T, dir string) built {
 			into = &b.namespace
 		case "ServiceAccount":
 			into = &b.serviceAccount
+			if r.GetName() == "mglru-exporter-scraper" {
+				into = &b.scraper
+			}
+		case "NetworkPolicy":
+			b.policy = &networkingv1.NetworkPolicy{}
+			into = b.policy
+		case "ClusterRole":
+			role := &rbacv1.ClusterRole{}
+			b.roles[r.GetName()], into = role, role
+		case "ClusterRoleBinding":
+			binding := &rbacv1.ClusterRoleBinding{}
+			b.bindings[r.GetName()], into = binding, binding
 		case "ConfigMap":
 			into = &b.config
 		case "Secret":
@@ -94,6 +112,7 @@ func all(t *testing.T) map[string]built {
 		"base":    build(t, "../base"),
 		"hooks":   with(t, "hooks"),
 		"both":    with(t, "hooks", "podmonitor"),
+		"policy":  with(t, "networkpolicy"),
 	}
 }
 
