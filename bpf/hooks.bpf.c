@@ -14,6 +14,10 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
+/* Bits of a page-table entry on x86-64: _PAGE_PRESENT or _PAGE_PROTNONE, and _PAGE_ACCESSED. */
+#define PTE_PRESENT ((1UL << 0) | (1UL << 8))
+#define PTE_ACCESSED (1UL << 5)
+
 /* Let the kernel skip processes that are not watched. */
 volatile __u32 only_watched;
 
@@ -166,10 +170,46 @@ int BPF_PROG(on_clear_end, struct file *file)
 }
 
 /*
- * What takes accessed bits away from our passes, or keeps them from being told,
- * without a sign of whose here that would be worth its cost. It is only counted,
- * and user space takes it that everybody's were. Both ends count: a pass may end
- * in between.
+ * DAMON clears the accessed bits of the pages that it samples. A bit that is set
+ * as it comes is an access of the pass under way; where none is set it takes
+ * nothing. An access between this look and DAMON's own, well below a
+ * microsecond later, is lost.
+ */
+static __always_inline int on_mkold(struct vm_area_struct *vma, __u64 addr, void *entry, __u64 len)
+{
+	__u32 tgid = BPF_CORE_READ(vma, vm_mm, owner, tgid);
+	struct watch *w = watch_of(tgid);
+	__u64 value;
+
+	if (!w)
+		return 0;
+	if (bpf_probe_read_kernel(&value, sizeof(value), entry)) {
+		lose(w);
+		return 0;
+	}
+	if ((value & PTE_PRESENT) && (value & PTE_ACCESSED))
+		emit_page(tgid, -1, addr & ~((len << PAGE_SHIFT) - 1), len,
+			  INFO_OTHER | (BPF_CORE_READ(vma, vm_file) ? 0 : INFO_ANON));
+	return 0;
+}
+
+SEC("fentry/damon_ptep_mkold")
+int BPF_PROG(on_damon_pte, void *pte, struct vm_area_struct *vma, unsigned long addr)
+{
+	return on_mkold(vma, addr, pte, 1);
+}
+
+SEC("fentry/damon_pmdp_mkold")
+int BPF_PROG(on_damon_pmd, void *pmd, struct vm_area_struct *vma, unsigned long addr)
+{
+	return on_mkold(vma, addr, pmd, 1UL << (REGION_SHIFT - PAGE_SHIFT));
+}
+
+/*
+ * What takes accessed bits away from our passes, or keeps them from being
+ * reported, and does not say of which process. It is only counted, and user space
+ * assumes that all processes lost theirs. Both ends count: a pass may end in
+ * between.
  */
 struct uses {
 	__u64 begun, ended;
@@ -177,8 +217,6 @@ struct uses {
 
 /* To read or write page_idle/bitmap. */
 volatile struct uses page_idle;
-/* DAMON, for each page or huge page that it has picked. */
-volatile struct uses damon;
 /* To write lru_gen/enabled, which may switch our probes off for a while. */
 volatile struct uses switching;
 
@@ -198,9 +236,6 @@ volatile struct uses switching;
 
 COUNT(page_idle, page_idle_bitmap_read)
 COUNT(page_idle, page_idle_bitmap_write)
-/* All ways of DAMON to clear a bit go through these two. */
-COUNT(damon, damon_ptep_mkold)
-COUNT(damon, damon_pmdp_mkold)
 COUNT(switching, store_enabled)
 
 struct age_args {

@@ -27,8 +27,10 @@ type HooksOptions struct {
 type Hooks struct {
 	harvest
 	perPage bool
-	bit     uint64 // of EnabledPath, that the probes in use are behind
-	probes  probes
+	// seesDAMON is set if programs watch which accessed bits DAMON clears.
+	seesDAMON bool
+	bit       uint64 // of EnabledPath, that the probes in use are behind
+	probes    probes
 }
 
 // OpenHooks loads and attaches the programs. From then on sink is called, from
@@ -64,14 +66,17 @@ func (h *Hooks) open(opts HooksOptions) error {
 	} else {
 		programs = append(programs, hooksProgOnRegion)
 	}
-	// Absent without CONFIG_PROC_PAGE_MONITOR, CONFIG_IDLE_PAGE_TRACKING and
-	// CONFIG_DAMON; newer kernels have more than one enabled_store.
+	if h.seesDAMON = seesDAMON(kernel, runtime.GOARCH) == nil; h.seesDAMON {
+		for program := range damonFuncs {
+			programs = append(programs, program)
+		}
+	}
+	// Absent without CONFIG_PROC_PAGE_MONITOR and CONFIG_IDLE_PAGE_TRACKING; newer
+	// kernels have more than one enabled_store.
 	for _, name := range []string{
 		hooksProgOnClearBegin, hooksProgOnClearEnd,
 		hooksProgBeginPageIdleBitmapRead, hooksProgEndPageIdleBitmapRead,
 		hooksProgBeginPageIdleBitmapWrite, hooksProgEndPageIdleBitmapWrite,
-		hooksProgBeginDamonPtepMkold, hooksProgEndDamonPtepMkold,
-		hooksProgBeginDamonPmdpMkold, hooksProgEndDamonPmdpMkold,
 		hooksProgBeginStoreEnabled, hooksProgEndStoreEnabled,
 	} {
 		if hasFunc(kernel, spec.Programs[name].AttachTo) {
@@ -87,6 +92,9 @@ func (h *Hooks) open(opts HooksOptions) error {
 
 // PerPage tells whether the per-page hooks are in use.
 func (h *Hooks) PerPage() bool { return h.perPage }
+
+// SeesDAMON reports whether the pages that DAMON finds accessed are reported.
+func (h *Hooks) SeesDAMON() bool { return h.seesDAMON }
 
 // Age ages a memcg, given by the kernel's id for it (see memcg.ParseLRUGen), on
 // every node that has memory. When it returns, the sink has had all records of
@@ -154,7 +162,7 @@ type Uses struct {
 func (h *Hooks) Unseen() (map[string]Uses, error) {
 	all := map[string]Uses{}
 	for reason, name := range map[string]string{
-		SkipPageIdle: hooksVarPageIdle, SkipOtherWalker: hooksVarDamon, SkipSwitched: hooksVarSwitching,
+		SkipPageIdle: hooksVarPageIdle, SkipSwitched: hooksVarSwitching,
 	} {
 		var u hooksUses
 		if err := h.coll.Variables[name].Get(&u); err != nil {

@@ -31,7 +31,7 @@ const (
 func SkipReasons() []string {
 	return []string{
 		"none", "foreign", "no_swap", "migrating", "not_lru", "pte_lock", "pmd_lock", "split", "heuristics",
-		"vma", "notifier", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs, SkipPageIdle, SkipSwitched, SkipOtherWalker,
+		"vma", "notifier", "mm_small", "mm_exiting", "mmap_lock", "memcg_lock", "aborted", skipClearRefs, SkipPageIdle, SkipSwitched,
 	}
 }
 
@@ -40,9 +40,8 @@ const skipClearRefs = "clear_refs"
 
 // Reasons where accessed bits of any process may have been taken away.
 const (
-	SkipPageIdle    = "page_idle"    // somebody used page_idle/bitmap
-	SkipSwitched    = "switched"     // somebody wrote to EnabledPath: the probes may have been off
-	SkipOtherWalker = "other_walker" // DAMON was at work; the sampler's too, where it finds it running
+	SkipPageIdle = "page_idle" // somebody used page_idle/bitmap
+	SkipSwitched = "switched"  // somebody wrote to EnabledPath: the probes may have been off
 )
 
 // skipReasons reads the names of enum mglru_skip_reason from the kernel, whose

@@ -69,7 +69,7 @@ func (h *Hooks) MemoryBytes() uint64 {
 
 // OtherWalkers implements Source.
 func (h *Hooks) OtherWalkers() []heat.Walker {
-	return walkers(h.sysRoot, heat.UnobservedAll)
+	return walkers(h.sysRoot, hooksUnobserved(h.bpf.SeesDAMON()))
 }
 
 // Close implements Source.

@@ -13,7 +13,6 @@ import (
 
 	"mglru_exporter/bpf"
 	"mglru_exporter/internal/config"
-	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/preflight"
 	"mglru_exporter/internal/process"
 )
@@ -133,7 +132,7 @@ func openHooks(reads *process.Guard, log *slog.Logger) (Source, error) {
 func preflightHooks() []preflight.Requirement {
 	machine := []preflight.Requirement{hooksArchRequirement(runtime.GOARCH), pageSizeRequirement(os.Getpagesize()), pageNodesRequirement("/sys")}
 	return append(append(machine, bpf.PreflightHooks()...), lruGenRequirement(lruGenPath, "/proc", "/sys"), memcgPathsRequirement("/proc"), pidNamespaceRequirement("/proc"),
-		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys", heat.UnobservedAll))
+		pagemapRequirement(), pagemapAccess().requirement("/proc"), walkersRequirement("/sys", hooksUnobserved(bpf.HooksSeeDAMON() == nil)))
 }
 
 // notesHooks is what those should know who read its numbers.

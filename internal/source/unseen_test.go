@@ -12,10 +12,10 @@ import (
 func TestUnseen(t *testing.T) {
 	both := []heat.Process{{ProcessID: heat.ProcessID{TGID: 1}}, {ProcessID: heat.ProcessID{TGID: 2}}}
 	one := both[:1]
-	for _, reason := range []string{bpf.SkipPageIdle, bpf.SkipOtherWalker} {
+	for _, reason := range []string{bpf.SkipPageIdle, bpf.SkipSwitched} {
 		uses := func(begun uint64, active bool) map[string]bpf.Uses {
 			// Of one of the others an end has been missed, which is not to matter.
-			all := map[string]bpf.Uses{bpf.SkipPageIdle: {Begun: 1}, bpf.SkipOtherWalker: {Begun: 2, Ended: 2}}
+			all := map[string]bpf.Uses{bpf.SkipPageIdle: {Begun: 1}, bpf.SkipSwitched: {Begun: 2, Ended: 2}}
 			all[reason] = bpf.Uses{Begun: begun, Ended: begun}
 			if active {
 				all[reason] = bpf.Uses{Begun: begun, Ended: begun - 1}

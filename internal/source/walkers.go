@@ -90,6 +90,15 @@ func walkers(sysRoot string, unobserved heat.Unobserved) []heat.Walker {
 	return all
 }
 
+// hooksUnobserved returns what DAMON makes unobserved with hooks: nothing where
+// they see what it clears.
+func hooksUnobserved(seen bool) heat.Unobserved {
+	if seen {
+		return heat.UnobservedNone
+	}
+	return heat.UnobservedAll
+}
+
 // costs says in words what a walker makes unobserved.
 var costs = map[heat.Unobserved]string{
 	heat.UnobservedNone:   "nothing is unobserved for it: this source sees what it clears",

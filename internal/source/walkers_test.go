@@ -131,6 +131,12 @@ func TestSourcesNameOtherWalkers(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
+	if got := hooksUnobserved(true); got != heat.UnobservedNone {
+		t.Errorf("hooks that see DAMON leave %q unobserved", got)
+	}
+	if got := hooksUnobserved(false); got != heat.UnobservedAll {
+		t.Errorf("hooks that do not see DAMON leave %q unobserved", got)
+	}
 }
 
 // TestWalkersInRecordings: a name alone, as recordings of before have it, leaves all

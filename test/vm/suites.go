@@ -36,7 +36,7 @@ var (
 		// Of the hooks alone, or of the command whatever its source.
 		Skip: []string{
 			"TestProbesSwitchedOff", "TestProbesOffBetweenPasses", "TestProbesOfOthersStayOn", "TestContainer", "TestCapabilitiesOfFiles", "TestServe",
-			"TestWaitsUntilTheMachineIsRepaired", "TestMemcgThatComesLater", "TestHooksAndStockAgree", "TestDAMONMakesNothingCold",
+			"TestWaitsUntilTheMachineIsRepaired", "TestMemcgThatComesLater", "TestHooksAndStockAgree",
 			"TestWorkload", "TestWorkloadLedger", "TestWorkloadLife",
 		},
 	}

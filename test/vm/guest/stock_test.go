@@ -129,32 +129,6 @@ func TestClearRefsMakesNothingCold(t *testing.T) {
 	}
 }
 
-// TestDAMONCounts: what DAMON clears was accessed.
-func TestDAMONCounts(t *testing.T) {
-	if _, err := os.Stat("/sys/kernel/mm/damon/admin"); err != nil {
-		t.Logf("this kernel has no DAMON: %v", err)
-		return
-	}
-	const memcg = "/test/damoncounts"
-	w := StartWorkload(t, memcg)
-	m := w.Map(t, Area{Name: "anon", Kind: Anon, Size: 8 * mib, Node: 0})
-	r := newRig(t, bpf.HooksOptions{}, "", memcg)
-	r.mustPass(t, memcg)
-	w.EndPass()
-	startDAMON(t, w.PID)
-	for range 3 {
-		r.window(t, w, memcg, func(int) {
-			m.TouchAll(t)
-			time.Sleep(50 * time.Millisecond) // for DAMON to look
-		})
-		got := r.count(m)
-		t.Log(got)
-		if got.cold+got.warm != 0 {
-			t.Errorf("%v, though every page was touched before every pass", got)
-		}
-	}
-}
-
 // TestMappingsThatWalksLeaveOut changes, between passes, what decides whether a
 // walk visits a mapping. Most of it does not show in /proc/PID/maps.
 func TestMappingsThatWalksLeaveOut(t *testing.T) {
