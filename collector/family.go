@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -16,6 +17,8 @@ type family struct {
 	// among a sample's.
 	labels []string
 	place  []int
+	// length is how long its text was when it was last made, to make room for it.
+	length atomic.Int64
 }
 
 // desc describes a metric of ours. Its unit is in its name.

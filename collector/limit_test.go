@@ -35,7 +35,7 @@ func leaked(n int, change func(i int, m *heat.MemcgSnapshot)) *heat.Snapshot {
 
 // pageOf returns the lines of a page but for comments, as Prometheus gets most of.
 func pageOf(snap *heat.Snapshot, opts collector.Options) []string {
-	text := string(collector.New(fixed(snap), opts).Page().Text(true))
+	text := pageText(collector.New(fixed(snap), opts), true)
 	return slices.DeleteFunc(strings.Split(strings.TrimSpace(text), "\n"), func(l string) bool { return strings.HasPrefix(l, "#") })
 }
 

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"io"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,12 +37,12 @@ func (c *Collector) Page() *Page {
 	return p
 }
 
-// Text returns the page in Prometheus's text format, or in OpenMetrics without its
-// last line, "# EOF".
-func (p *Page) Text(openMetrics bool) []byte {
+// WriteText writes the page in Prometheus's text format, or in OpenMetrics without its
+// last line, "# EOF". The error is the writer's.
+func (p *Page) WriteText(w io.Writer, openMetrics bool) error {
 	e := &emitter{text: newText(openMetrics)}
 	p.emit(e)
-	return e.text.bytes()
+	return e.text.writeTo(w)
 }
 
 // Gather implements prometheus.Gatherer. It is for formats other than text.

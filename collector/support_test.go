@@ -95,3 +95,10 @@ func rejections() *collector.Rejections {
 func heatmap() *collector.Heatmap {
 	return collector.NewHeatmap(func() (bytes, omitted int) { return 12345, 6 })
 }
+
+// pageText returns the text of the current page.
+func pageText(c *collector.Collector, openMetrics bool) string {
+	var b strings.Builder
+	_ = c.Page().WriteText(&b, openMetrics) // to memory
+	return b.String()
+}

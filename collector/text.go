@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -28,17 +29,17 @@ func newText(openMetrics bool) *text {
 	return &text{openMetrics: openMetrics, families: map[*family]*section{}}
 }
 
-// bytes returns all of the text, in the order in which families came up.
-func (t *text) bytes() []byte {
-	n := 0
-	for _, s := range t.order {
-		n += len(s.out)
+// writeTo writes all of the text, in the order in which families came up.
+func (t *text) writeTo(w io.Writer) error {
+	for f, s := range t.families {
+		f.length.Store(int64(len(s.out)))
 	}
-	all := make([]byte, 0, n)
 	for _, s := range t.order {
-		all = append(all, s.out...)
+		if _, err := w.Write(s.out); err != nil {
+			return err
+		}
 	}
-	return all
+	return nil
 }
 
 // section finds or begins that of a family.
@@ -46,7 +47,8 @@ func (t *text) section(f *family, kind string) *section {
 	if s := t.families[f]; s != nil {
 		return s
 	}
-	s := &section{name: f.name, base: strings.TrimSuffix(f.name, "_total")}
+	last := f.length.Load()
+	s := &section{out: make([]byte, 0, last+last/8), name: f.name, base: strings.TrimSuffix(f.name, "_total")}
 	t.families[f] = s
 	t.order = append(t.order, s)
 	name, escape := f.name, strings.NewReplacer(`\`, `\\`, "\n", `\n`)

@@ -46,7 +46,7 @@ func TestTextIsThatOfTheLibrary(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				got := string(c.Page().Text(format.FormatType() == expfmt.TypeOpenMetrics))
+				got := pageText(c, format.FormatType() == expfmt.TypeOpenMetrics)
 				if diff := cmp.Diff(byFamily(want.String()), byFamily(got)); diff != "" {
 					t.Fatalf("%s, %+v, %s (-want +got):\n%s", name, opts, format, diff)
 				}
@@ -74,7 +74,7 @@ func byFamily(text string) []string {
 
 // TestOpenMetricsHasUnitsAndStarts of what counts.
 func TestOpenMetricsHasUnitsAndStarts(t *testing.T) {
-	got := string(collector.New(fixed(twoNodes()), all()).Page().Text(true))
+	got := pageText(collector.New(fixed(twoNodes()), all()), true)
 	for _, want := range []string{
 		"# TYPE mglru_hot_bytes gauge\n# UNIT mglru_hot_bytes bytes\n",
 		"# TYPE mglru_reaccessed_bytes counter\n# UNIT mglru_reaccessed_bytes bytes\n",
@@ -88,7 +88,7 @@ func TestOpenMetricsHasUnitsAndStarts(t *testing.T) {
 			t.Errorf("there is no %q", want)
 		}
 	}
-	if strings.Contains(string(collector.New(fixed(twoNodes()), all()).Page().Text(false)), "_created") {
+	if strings.Contains(pageText(collector.New(fixed(twoNodes()), all()), false), "_created") {
 		t.Error("the text format has starts, which it has no room for")
 	}
 }
@@ -101,10 +101,10 @@ func TestScrapesOfOneSnapshotAreTheSame(t *testing.T) {
 	if c.Page() != c.Page() {
 		t.Error("two pages of one snapshot are not the same")
 	}
-	want := c.Page().Text(true)
+	want := pageText(c, true)
 	for range 20 { // maps would come in another order
-		if got := collector.New(fixed(snap), all()).Page().Text(true); !bytes.Equal(want, got) {
-			t.Fatalf("-want +got:\n%s", cmp.Diff(string(want), string(got)))
+		if got := pageText(collector.New(fixed(snap), all()), true); want != got {
+			t.Fatalf("-want +got:\n%s", cmp.Diff(want, got))
 		}
 	}
 }

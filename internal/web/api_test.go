@@ -357,6 +357,36 @@ func TestTooManyAPIRequestsAreTurnedAway(t *testing.T) {
 	})
 }
 
+// TestLongPathsHaveOneShortFormEverywhere: in the list, in metrics, and to ask for.
+func TestLongPathsHaveOneShortFormEverywhere(t *testing.T) {
+	snap := town()
+	long := "/" + strings.Repeat("smithy/", 500)
+	snap.Memcgs[2].Path = long
+	a := web.NewAPI(web.APIOptions{History: heatmap.New(0), Snapshot: func() *heat.Snapshot { return snap }})
+	list := func(query string) []api.Process {
+		t.Helper()
+		resp := ask(a, http.MethodGet, "/api/v1/processes?"+query)
+		if resp.Code != http.StatusOK {
+			t.Fatalf("%d %s", resp.Code, resp.Body)
+		}
+		return decode[api.Processes](t, resp.Body.Bytes()).Processes
+	}
+	all := list("search=anvil")
+	if len(all) != 1 || len(all[0].Memcg) > 512 || !strings.HasPrefix(all[0].Memcg, "/smithy/") {
+		t.Fatalf("%+v, want one with a short path", all)
+	}
+	for _, path := range []string{all[0].Memcg, long} {
+		if got := list("memcg=" + url.QueryEscape(path)); len(got) != 1 || got[0].PID != 42 {
+			t.Errorf("memcg of %d bytes: %+v, want process 42", len(path), got)
+		}
+	}
+	o := options()
+	o.Series = seriesOf(func() *heat.Snapshot { return snap })
+	if _, text := scrape(t, server(t, o).Handler(), "/metrics", "", false); !strings.Contains(text, `memcg="`+all[0].Memcg+`"`) {
+		t.Errorf("no %s in /metrics", all[0].Memcg)
+	}
+}
+
 // FuzzQueries asks with any parameters: what is answered is JSON, within bounds,
 // and what is refused says why.
 func FuzzQueries(f *testing.F) {

@@ -49,18 +49,15 @@ func (b *bodies) get(s Series, format expfmt.Format, zip bool, gather func(prome
 		}
 	}
 	made := &body{format: kind, zip: zip}
-	switch kind {
-	case expfmt.TypeTextPlain, expfmt.TypeOpenMetrics:
-		made.data = s.Text(kind == expfmt.TypeOpenMetrics)
-	default:
-		var out bytes.Buffer
-		// Encoding to memory fails for families that a registry would refuse.
-		_ = encode(&out, format, gather(s), false)
-		made.data = out.Bytes()
-	}
-	if zip {
-		made.compress()
-	}
+	made.fill(func(w io.Writer) {
+		switch kind {
+		case expfmt.TypeTextPlain, expfmt.TypeOpenMetrics:
+			_ = s.WriteText(w, kind == expfmt.TypeOpenMetrics) // to memory
+		default:
+			// Encoding to memory fails for families that a registry would refuse.
+			_ = encode(w, format, gather(s), false)
+		}
+	})
 	if len(b.kept) == maxBodies {
 		b.kept = slices.Delete(b.kept, 0, 1)
 	}
@@ -68,13 +65,28 @@ func (b *bodies) get(s Series, format expfmt.Format, zip bool, gather func(prome
 	return made
 }
 
-func (b *body) compress() {
+// fill has something write the body's content, and compresses it on the way.
+func (b *body) fill(write func(w io.Writer)) {
 	var out bytes.Buffer
-	b.crc, b.size = crc32.ChecksumIEEE(b.data), uint32(len(b.data))
+	if !b.zip {
+		write(&out)
+		b.data = out.Bytes()
+		return
+	}
 	z, _ := flate.NewWriter(&out, flate.BestSpeed) // the level is valid
-	_, _ = z.Write(b.data)                         // to memory
-	_ = z.Flush()                                  // more is to follow
-	b.data = bytes.Clone(out.Bytes())
+	write(io.MultiWriter(z, (*summed)(b)))
+	_ = z.Flush() // to memory; more is to follow
+	b.data = out.Bytes()
+}
+
+// summed is a body that sums up what is written to it for gzip's end.
+type summed body
+
+// Write implements io.Writer.
+func (b *summed) Write(p []byte) (int, error) {
+	b.crc = crc32.Update(b.crc, crc32.IEEETable, p)
+	b.size += uint32(len(p))
+	return len(p), nil
 }
 
 // gzipHeader is that of a stream without a name or a time.

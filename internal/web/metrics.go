@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -18,9 +19,9 @@ import (
 // snapshot. Two that are equal (==) say the same.
 type Series interface {
 	prometheus.Gatherer
-	// Text returns them in Prometheus's text format, or in OpenMetrics without its
-	// last line.
-	Text(openMetrics bool) []byte
+	// WriteText writes them in Prometheus's text format, or in OpenMetrics without
+	// its last line.
+	WriteText(w io.Writer, openMetrics bool) error
 }
 
 // formats are those that can be asked for. The others that the library has are only for
@@ -121,7 +122,7 @@ func firstLine(err error) string {
 }
 
 // encode writes families in a format, and its end if there is one.
-func encode(out *bytes.Buffer, format expfmt.Format, families []*dto.MetricFamily, end bool) error {
+func encode(out io.Writer, format expfmt.Format, families []*dto.MetricFamily, end bool) error {
 	enc := expfmt.NewEncoder(out, format, expfmt.WithCreatedLines())
 	for _, f := range families {
 		if err := enc.Encode(f); err != nil {

@@ -112,9 +112,9 @@ type counted struct {
 	texts *int
 }
 
-func (c counted) Text(openMetrics bool) []byte {
+func (c counted) WriteText(w io.Writer, openMetrics bool) error {
 	*c.texts++
-	return c.Page.Text(openMetrics)
+	return c.Page.WriteText(w, openMetrics)
 }
 
 // TestScrapesOfOneSnapshotAreEncodedOnce, and are the same to the byte.
