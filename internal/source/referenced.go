@@ -3,13 +3,10 @@ package source
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
 
 	"mglru_exporter/internal/heat"
 	"mglru_exporter/internal/process"
@@ -25,14 +22,16 @@ type Referenced struct {
 	readers sync.Pool
 	// maxProcess is that of SetMaxProcess.
 	maxProcess atomic.Uint64
-	// sameMemory tells whether two processes share one address space.
-	sameMemory func(tgid, other int) (bool, error)
+	// compareMemory returns how the kernel orders the address spaces of two processes:
+	// 0 if they share one.
+	compareMemory func(tgid, other int) (order int, err error)
 
 	mu    sync.Mutex // guards what follows
 	procs map[int]*observed
-	// images has the tgids in procs by the hash of their program: only those
-	// that have it in common can share an address space.
-	images map[uint64]map[int]bool
+	// owners are the tgids that own their address space, by the hash of their program:
+	// only processes of one program can share one. Each list is in the order of
+	// compareMemory.
+	owners map[uint64][]int
 }
 
 // observed is what is known of a process since it was last cleared.
@@ -58,13 +57,13 @@ type observed struct {
 func NewReferenced(procRoot, sysRoot string) *Referenced {
 	fs := process.NewFS(procRoot)
 	r := &Referenced{
-		fs:         fs,
-		sysRoot:    sysRoot,
-		reclaim:    newReclaim(procRoot, sysRoot),
-		sameMemory: sameMemory(fs),
-		procs:      map[int]*observed{},
-		images:     map[uint64]map[int]bool{},
+		fs:      fs,
+		sysRoot: sysRoot,
+		reclaim: newReclaim(procRoot, sysRoot),
+		procs:   map[int]*observed{},
+		owners:  map[uint64][]int{},
 	}
+	r.compareMemory = r.compare
 	r.readers.New = func() any { return process.NewMappingReader(r.fs) }
 	return r
 }
@@ -235,10 +234,6 @@ func (r *Referenced) lookup(id heat.ProcessID) *observed {
 	r.forget(id.TGID)
 	o := &observed{id: id}
 	r.procs[id.TGID] = o
-	if r.images[id.Image] == nil {
-		r.images[id.Image] = map[int]bool{}
-	}
-	r.images[id.Image][id.TGID] = true
 	return o
 }
 
@@ -249,70 +244,5 @@ func (r *Referenced) forget(tgid int) {
 		return
 	}
 	delete(r.procs, tgid)
-	image := r.images[o.id.Image]
-	if delete(image, tgid); len(image) == 0 {
-		delete(r.images, o.id.Image)
-	}
-}
-
-// shares tells whether a process has the address space of another one that is
-// observed: as the child of vfork(), of posix_spawn() and of clone(CLONE_VM) has,
-// the first two until they execute a program. To clear one is to clear both, and
-// the other's accesses before would be lost; so the first to be asked about owns
-// it.
-func (r *Referenced) shares(o *observed) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if o.owner {
-		return false
-	}
-	asked := o.asked
-	o.asked = true
-	for tgid := range r.images[o.id.Image] {
-		if tgid == o.id.TGID || !r.procs[tgid].owner {
-			continue
-		}
-		switch same, err := r.sameMemory(o.id.TGID, tgid); {
-		case same:
-			return true
-		case err != nil && !gone(err) && !asked:
-			// Where the kernel does not tell, the process is given the time of
-			// a pass to execute a program.
-			return true
-		}
-	}
-	o.owner = true
-	return false
-}
-
-// gone reports whether an error says that a process has ended, or has no memory.
-func gone(err error) bool {
-	return errors.Is(err, unix.ESRCH) || errors.Is(err, process.ErrGone) || errors.Is(err, process.ErrNoMemory)
-}
-
-// sameMemory returns a function that asks the kernel whether two processes share
-// one address space.
-func sameMemory(fs process.FS) func(tgid, other int) (bool, error) {
-	return func(tgid, other int) (bool, error) {
-		one, err := fs.Task(tgid)
-		if err != nil {
-			return false, err
-		}
-		two, err := fs.Task(other)
-		if err != nil {
-			return false, err
-		}
-		return kcmpVM(one, two)
-	}
-}
-
-// kcmpVM asks the kernel whether two threads share one address space. To have none
-// is to share it. A kernel without CONFIG_KCMP says ENOSYS.
-func kcmpVM(tid, other int) (bool, error) {
-	const vm = 1 // KCMP_VM in include/uapi/linux/kcmp.h
-	n, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(tid), uintptr(other), vm, 0, 0, 0)
-	if errno != 0 {
-		return false, fmt.Errorf("kcmp: %w", errno)
-	}
-	return n == 0, nil
+	r.disown(o)
 }

@@ -370,7 +370,7 @@ func TestKcmpVM(t *testing.T) {
 	if err != nil && os.Geteuid() != 0 {
 		t.Skip("NOT TESTED: may not ask about our parent: ", err)
 	}
-	if !self || parent || err != nil {
+	if self != 0 || parent == 0 || err != nil {
 		t.Errorf("we share our memory with ourselves: %v, with our parent: %v (%v)", self, parent, err)
 	}
 }

@@ -64,7 +64,7 @@ func (f *fakeProc) cleared(tgid int) bool {
 
 func (f *fakeProc) source() *Referenced {
 	r := NewReferenced(f.dir, f.sys)
-	r.sameMemory = func(int, int) (bool, error) { return false, nil }
+	r.compareMemory = func(tgid, other int) (int, error) { return tgid - other, nil }
 	return r
 }
 
@@ -120,7 +120,7 @@ func TestObserve(t *testing.T) {
 	if _, err := r.Observe(p, &heat.Selection{}); !errors.Is(err, process.ErrGone) {
 		t.Errorf("after its end: %v", err)
 	}
-	if len(r.procs) != 0 || len(r.images) != 0 {
+	if len(r.procs) != 0 || len(r.owners) != 0 {
 		t.Errorf("a process that is gone is still known")
 	}
 }
@@ -177,11 +177,11 @@ func TestAnAddressSpaceIsClearedForOneProcessOnly(t *testing.T) {
 	f := newFakeProc(t)
 	r := f.source()
 	same := true
-	r.sameMemory = func(a, b int) (bool, error) {
-		if a == 9 || b == 9 {
-			return false, nil
+	r.compareMemory = func(a, b int) (int, error) {
+		if a == 9 || b == 9 || !same {
+			return a - b, nil
 		}
-		return same, nil
+		return 0, nil
 	}
 	for _, tgid := range []int{7, 8, 9} {
 		f.process(tgid, 100, 20)
@@ -226,7 +226,7 @@ func TestAnAddressSpaceIsClearedForOneProcessOnly(t *testing.T) {
 func TestWithoutKcmpAForkWaitsForAPass(t *testing.T) {
 	f := newFakeProc(t)
 	r := f.source()
-	r.sameMemory = func(int, int) (bool, error) { return false, unix.ENOSYS }
+	r.compareMemory = func(int, int) (int, error) { return 0, unix.ENOSYS }
 	f.process(7, 100, 20)
 	f.process(8, 100, 20)
 	observe(t, r, proc(7, 1))
