@@ -42,26 +42,23 @@ const (
 	hooksMapRing                      = "ring"
 	hooksMapWatched                   = "watched"
 	hooksProgAge                      = "age"
-	hooksProgBeginDamonPmdpMkold      = "begin_damon_pmdp_mkold"
-	hooksProgBeginDamonPtepMkold      = "begin_damon_ptep_mkold"
 	hooksProgBeginPageIdleBitmapRead  = "begin_page_idle_bitmap_read"
 	hooksProgBeginPageIdleBitmapWrite = "begin_page_idle_bitmap_write"
 	hooksProgBeginStoreEnabled        = "begin_store_enabled"
-	hooksProgEndDamonPmdpMkold        = "end_damon_pmdp_mkold"
-	hooksProgEndDamonPtepMkold        = "end_damon_ptep_mkold"
 	hooksProgEndPageIdleBitmapRead    = "end_page_idle_bitmap_read"
 	hooksProgEndPageIdleBitmapWrite   = "end_page_idle_bitmap_write"
 	hooksProgEndStoreEnabled          = "end_store_enabled"
 	hooksProgFinish                   = "finish"
 	hooksProgOnClearBegin             = "on_clear_begin"
 	hooksProgOnClearEnd               = "on_clear_end"
+	hooksProgOnDamonPmd               = "on_damon_pmd"
+	hooksProgOnDamonPte               = "on_damon_pte"
 	hooksProgOnMm                     = "on_mm"
 	hooksProgOnPmd                    = "on_pmd"
 	hooksProgOnPte                    = "on_pte"
 	hooksProgOnRegion                 = "on_region"
 	hooksProgOnSkip                   = "on_skip"
 	hooksVarAgingThread               = "aging_thread"
-	hooksVarDamon                     = "damon"
 	hooksVarLost                      = "lost"
 	hooksVarOnlyWatched               = "only_watched"
 	hooksVarPageIdle                  = "page_idle"
@@ -112,19 +109,17 @@ type hooksSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksProgramSpecs struct {
 	Age                      *ebpf.ProgramSpec `ebpf:"age"`
-	BeginDamonPmdpMkold      *ebpf.ProgramSpec `ebpf:"begin_damon_pmdp_mkold"`
-	BeginDamonPtepMkold      *ebpf.ProgramSpec `ebpf:"begin_damon_ptep_mkold"`
 	BeginPageIdleBitmapRead  *ebpf.ProgramSpec `ebpf:"begin_page_idle_bitmap_read"`
 	BeginPageIdleBitmapWrite *ebpf.ProgramSpec `ebpf:"begin_page_idle_bitmap_write"`
 	BeginStoreEnabled        *ebpf.ProgramSpec `ebpf:"begin_store_enabled"`
-	EndDamonPmdpMkold        *ebpf.ProgramSpec `ebpf:"end_damon_pmdp_mkold"`
-	EndDamonPtepMkold        *ebpf.ProgramSpec `ebpf:"end_damon_ptep_mkold"`
 	EndPageIdleBitmapRead    *ebpf.ProgramSpec `ebpf:"end_page_idle_bitmap_read"`
 	EndPageIdleBitmapWrite   *ebpf.ProgramSpec `ebpf:"end_page_idle_bitmap_write"`
 	EndStoreEnabled          *ebpf.ProgramSpec `ebpf:"end_store_enabled"`
 	Finish                   *ebpf.ProgramSpec `ebpf:"finish"`
 	OnClearBegin             *ebpf.ProgramSpec `ebpf:"on_clear_begin"`
 	OnClearEnd               *ebpf.ProgramSpec `ebpf:"on_clear_end"`
+	OnDamonPmd               *ebpf.ProgramSpec `ebpf:"on_damon_pmd"`
+	OnDamonPte               *ebpf.ProgramSpec `ebpf:"on_damon_pte"`
 	OnMm                     *ebpf.ProgramSpec `ebpf:"on_mm"`
 	OnPmd                    *ebpf.ProgramSpec `ebpf:"on_pmd"`
 	OnPte                    *ebpf.ProgramSpec `ebpf:"on_pte"`
@@ -145,7 +140,6 @@ type hooksMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksVariableSpecs struct {
 	AgingThread *ebpf.VariableSpec `ebpf:"aging_thread"`
-	Damon       *ebpf.VariableSpec `ebpf:"damon"`
 	Lost        *ebpf.VariableSpec `ebpf:"lost"`
 	OnlyWatched *ebpf.VariableSpec `ebpf:"only_watched"`
 	PageIdle    *ebpf.VariableSpec `ebpf:"page_idle"`
@@ -189,7 +183,6 @@ func (m *hooksMaps) Close() error {
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksVariables struct {
 	AgingThread *ebpf.Variable `ebpf:"aging_thread"`
-	Damon       *ebpf.Variable `ebpf:"damon"`
 	Lost        *ebpf.Variable `ebpf:"lost"`
 	OnlyWatched *ebpf.Variable `ebpf:"only_watched"`
 	PageIdle    *ebpf.Variable `ebpf:"page_idle"`
@@ -202,19 +195,17 @@ type hooksVariables struct {
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksPrograms struct {
 	Age                      *ebpf.Program `ebpf:"age"`
-	BeginDamonPmdpMkold      *ebpf.Program `ebpf:"begin_damon_pmdp_mkold"`
-	BeginDamonPtepMkold      *ebpf.Program `ebpf:"begin_damon_ptep_mkold"`
 	BeginPageIdleBitmapRead  *ebpf.Program `ebpf:"begin_page_idle_bitmap_read"`
 	BeginPageIdleBitmapWrite *ebpf.Program `ebpf:"begin_page_idle_bitmap_write"`
 	BeginStoreEnabled        *ebpf.Program `ebpf:"begin_store_enabled"`
-	EndDamonPmdpMkold        *ebpf.Program `ebpf:"end_damon_pmdp_mkold"`
-	EndDamonPtepMkold        *ebpf.Program `ebpf:"end_damon_ptep_mkold"`
 	EndPageIdleBitmapRead    *ebpf.Program `ebpf:"end_page_idle_bitmap_read"`
 	EndPageIdleBitmapWrite   *ebpf.Program `ebpf:"end_page_idle_bitmap_write"`
 	EndStoreEnabled          *ebpf.Program `ebpf:"end_store_enabled"`
 	Finish                   *ebpf.Program `ebpf:"finish"`
 	OnClearBegin             *ebpf.Program `ebpf:"on_clear_begin"`
 	OnClearEnd               *ebpf.Program `ebpf:"on_clear_end"`
+	OnDamonPmd               *ebpf.Program `ebpf:"on_damon_pmd"`
+	OnDamonPte               *ebpf.Program `ebpf:"on_damon_pte"`
 	OnMm                     *ebpf.Program `ebpf:"on_mm"`
 	OnPmd                    *ebpf.Program `ebpf:"on_pmd"`
 	OnPte                    *ebpf.Program `ebpf:"on_pte"`
@@ -225,19 +216,17 @@ type hooksPrograms struct {
 func (p *hooksPrograms) Close() error {
 	return _HooksClose(
 		p.Age,
-		p.BeginDamonPmdpMkold,
-		p.BeginDamonPtepMkold,
 		p.BeginPageIdleBitmapRead,
 		p.BeginPageIdleBitmapWrite,
 		p.BeginStoreEnabled,
-		p.EndDamonPmdpMkold,
-		p.EndDamonPtepMkold,
 		p.EndPageIdleBitmapRead,
 		p.EndPageIdleBitmapWrite,
 		p.EndStoreEnabled,
 		p.Finish,
 		p.OnClearBegin,
 		p.OnClearEnd,
+		p.OnDamonPmd,
+		p.OnDamonPte,
 		p.OnMm,
 		p.OnPmd,
 		p.OnPte,

@@ -17,7 +17,7 @@ import (
 func PreflightStock() []preflight.Requirement {
 	arch := preflight.Requirement{Name: "x86-64", Met: runtime.GOARCH == "amd64", Detail: runtime.GOARCH}
 	if !arch.Met { // nothing repairs that
-		arch.Detail += ": here the kernel clears accessed bits inline, where nothing can be attached; source hooks can be used"
+		arch.Detail += ": here the kernel clears accessed bits inline, where nothing can be attached"
 	}
 	kernel, err := btf.LoadKernelSpec()
 	enabled := lruGenRequirement()
