@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 const (
@@ -20,6 +24,24 @@ const (
 	// tuneEvery is how often the two are weighed against each other.
 	tuneEvery = 10 * time.Second
 )
+
+// memoryRatio is the share of our memcg's limit that Go may use. Beside Go's memory the
+// kernel charges BPF maps to the memcg: a ring of 16 MiB.
+const memoryRatio = 0.85
+
+// limitMemory makes Go collect garbage before our memcg reaches its limit, which
+// limitOf returns. GOMEMLIMIT in
+// the environment has precedence. Without a limit there is nothing to do.
+func limitMemory(limitOf memlimit.Provider, log *slog.Logger) {
+	limit, err := memlimit.Set(memlimit.WithRatio(memoryRatio), memlimit.WithProvider(limitOf))
+	switch {
+	case errors.Is(err, memlimit.ErrNoLimit):
+	case err != nil:
+		log.Info("Memory limit of the cgroup not known", "err", err)
+	case limit > 0:
+		log.Info("Limited Go's memory", "bytes", limit)
+	}
+}
 
 // tuneGC keeps the garbage collector at gcPercent, but never below leastGarbage, until
 // the context ends. GOGC in the environment has precedence.

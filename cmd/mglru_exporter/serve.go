@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	rungroup "github.com/oklog/run"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -107,6 +108,7 @@ func (s serveCommand) run(ctx context.Context, file configFile, log *slog.Logger
 
 	log.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	log.Info("Read the configuration", "file", file.name, "memcgs", len(cfg.Memcgs), "requested_source", cfg.Source)
+	limitMemory(memlimit.FromCgroup, log)
 	watch := follower{window: history.Add, published: served.Ended}
 	open := func(cfg *config.Config) (monitor, error) { return s.sys.open(cfg, watch, log) }
 	if mon, err = newStandby(cfg, open, s.sys.after, log); err != nil {
