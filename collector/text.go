@@ -112,18 +112,18 @@ func (t *text) created(s *section, since time.Time) {
 
 // sample writes the name and the labels of a sample, and le unless it is empty.
 func (t *text) sample(s *section, name, suffix, le string) {
-	out := append(append(s.out, name...), suffix...)
-	switch {
-	case le != "":
-		out = append(append(append(out, '{'), t.labels...), `,le="`...)
-		if len(t.labels) == 0 {
-			out = append(out[:len(out)-len(`,le="`)], `le="`...)
+	s.out = append(append(s.out, name...), suffix...)
+	if len(t.labels) > 0 || le != "" {
+		s.out = append(append(s.out, '{'), t.labels...)
+		if le != "" {
+			if len(t.labels) > 0 {
+				s.out = append(s.out, ',')
+			}
+			s.out = append(append(append(s.out, `le="`...), le...), '"')
 		}
-		out = append(append(out, le...), `"}`...)
-	case len(t.labels) > 0:
-		out = append(append(append(out, '{'), t.labels...), '}')
+		s.out = append(s.out, '}')
 	}
-	s.out = append(out, ' ')
+	s.out = append(s.out, ' ')
 }
 
 // setLabels makes the labels of the sample to come.

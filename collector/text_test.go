@@ -98,7 +98,7 @@ func TestOpenMetricsHasUnitsAndStarts(t *testing.T) {
 func TestScrapesOfOneSnapshotAreTheSame(t *testing.T) {
 	snap := twoNodes()
 	c := collector.New(fixed(snap), all())
-	if c.Page() != c.Page() {
+	if first := c.Page(); first != c.Page() {
 		t.Error("two pages of one snapshot are not the same")
 	}
 	want := pageText(c, true)

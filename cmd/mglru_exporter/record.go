@@ -133,8 +133,12 @@ func (c recordCommand) create() (*os.File, error) {
 
 // unmake removes a file that create has made and nothing was written to.
 func (c recordCommand) unmake() error {
-	if info, err := os.Lstat(c.file); err != nil || !info.Mode().IsRegular() {
-		return nil // a device, or gone
+	info, err := os.Lstat(c.file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil || !info.Mode().IsRegular(): // a device stays
+		return err
 	}
 	return os.Remove(c.file)
 }
