@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .PHONY: help run demo screenshots build build-arches test test-rest test-all check test-unit test-race test-dashboards test-vm test-vm-core test-vm-rest \
-	test-demo fuzz bench bench-vm bench-harm kernels lint generate check-generated deps deps-test clean
+	test-distro test-demo fuzz bench bench-vm bench-harm kernels lint generate check-generated deps deps-test clean
 
 export MGLRU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mglru_exporter
 export PATH := $(MGLRU_CACHE)/tools/go/bin:$(MGLRU_CACHE)/tools/bin:$(PATH)
@@ -39,12 +39,13 @@ LDFLAGS = -s -w -X $V.Version=$(VERSION) \
 	-X $V.BuildUser=$(or $(USER),$(shell id -un))@$(shell uname -n) \
 	-X $V.BuildDate=$(shell git log -1 --format=%cd --date=format:%Y%m%d-%H:%M:%S 2>/dev/null)
 
-SCRIPTS = $(wildcard scripts/* .ci/run) test/vm/kernel/build test/vm/kernel/fetch test/vm/init.sh test/vm/cmd/vmdemo/demo.sh
+SCRIPTS = $(wildcard scripts/* .ci/run) test/distro/rootfs test/vm/kernel/build test/vm/kernel/fetch test/vm/init.sh test/vm/system.sh \
+	test/vm/cmd/vmdemo/demo.sh
 
 # The parts of test and what test-all has beyond them, in their order. Each is a
 # target of its own; all run, whatever becomes of those before.
 TEST_PARTS = deps-test check test-unit test-dashboards fuzz check-generated kernels test-vm-core
-REST_PARTS = deps lint build-arches test-race test-vm-rest test-demo
+REST_PARTS = deps lint build-arches test-race test-vm-rest test-distro test-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -118,6 +119,10 @@ test-vm-core: ## the guest tests of test, see test/vm/suites.go
 
 test-vm-rest: ## the guest tests that test leaves out
 	@MGLRU_TESTS=rest $(MAKE) test-vm
+
+test-distro: ## the unit as docs/DEPLOYMENT.md installs it, on Debian 12 and 13 in guests; RUN=debian-13 for one
+	@scripts/deps go guest distro
+	@go test -tags vm -v -count 1 -timeout 0 -run '^TestDistro$$$(if $(RUN),/$(RUN))' ./test/vm
 
 test-demo: ## make demo, until all it shows is there
 	@scripts/deps go kernel guest prometheus memcached

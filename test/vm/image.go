@@ -111,6 +111,11 @@ func (im *Image) WriteFile(name string) error {
 	im.AddFile("bin/busybox", 0o755, "/bin/busybox")
 	im.AddLink("bin/sh", "busybox")
 	im.add("dev/console", file{mode: modeChar | 0o600, rdev: [2]uint32{5, 1}})
+	return im.writeArchive(name)
+}
+
+// writeArchive writes the image alone.
+func (im *Image) writeArchive(name string) error {
 	out, err := os.Create(name)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -44,8 +45,36 @@ func CountingMachine() Machine {
 	}
 }
 
+// machine returns DefaultMachine, under KVM where that works. Of a System it is not
+// tried, but MGLRU_ACCEL=kvm holds for it, too.
+func (g *Guest) machine(ctx context.Context) Machine {
+	kernel, kvm := g.Kernel, os.Getenv("MGLRU_ACCEL") == "kvm"
+	if g.System != nil {
+		kernel = g.System.Kernel
+	} else {
+		kvm = tryKVM(ctx, g.Kernel)
+	}
+	if kvm {
+		return kvmMachine()
+	}
+	m := DefaultMachine()
+	if kernel.CPU != "" {
+		m.CPU = kernel.CPU
+	}
+	return m
+}
+
+// media are what a boot reads: append is for the kernel's command line, and drives
+// are the ends of QEMU's -drive.
+type media struct {
+	kernel Kernel
+	initrd string
+	append string
+	drives []string
+}
+
 // args returns QEMU's arguments for a boot.
-func (g *Guest) args(m Machine, initrd, disk string) []string {
+func (g *Guest) args(m Machine, boot media) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		"-accel", m.Accel, "-cpu", m.CPU,
@@ -61,12 +90,14 @@ func (g *Guest) args(m Machine, initrd, disk string) []string {
 			"-numa", fmt.Sprintf("node,nodeid=%d,memdev=m%d%s", node, node, cpus))
 	}
 	// Level 5 shows warnings, which "quiet" would hide.
-	cmdline := "console=ttyS0 loglevel=5 panic=-1 oops=panic cgroup_no_v1=all"
+	cmdline := "console=ttyS0 loglevel=5 panic=-1 oops=panic"
 	args = append(args,
 		"-serial", "stdio",
 		"-device", "virtio-serial-pci",
-		"-chardev", "file,id=port,path=/dev/fd/3", "-device", "virtserialport,chardev=port,name=jobs",
-		"-drive", "file="+disk+",if=none,id=disk,format=raw,cache=unsafe", "-device", "virtio-blk-pci,drive=disk")
+		"-chardev", "file,id=port,path=/dev/fd/3", "-device", "virtserialport,chardev=port,name=jobs")
+	for i, drive := range boot.drives {
+		args = append(args, "-drive", fmt.Sprintf("if=none,id=disk%d,format=raw,%s", i, drive), "-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
+	}
 	if len(g.Ports) > 0 {
 		user := "user,id=net"
 		for _, port := range g.Ports {
@@ -75,13 +106,13 @@ func (g *Guest) args(m Machine, initrd, disk string) []string {
 		args = append(args, "-netdev", user, "-device", "virtio-net-pci,netdev=net,romfile=")
 		cmdline += " ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off"
 	}
-	for _, words := range []string{g.Kernel.Append, g.Append} {
+	for _, words := range []string{boot.append, boot.kernel.Append, g.Append} {
 		if words != "" {
 			cmdline += " " + words
 		}
 	}
 	args = append(args, m.Extra...)
-	return append(args, "-kernel", g.Kernel.Path, "-initrd", initrd, "-append", cmdline)
+	return append(args, "-kernel", boot.kernel.Path, "-initrd", boot.initrd, "-append", cmdline)
 }
 
 // makeDisk makes an empty ext4 file system in dir, for file pages that are not

@@ -35,7 +35,7 @@ var (
 		Package: "test/vm/guest", Tags: "guest", As: "stock", Env: []string{"MGLRU_SOURCE=stock"}, Timeout: 20 * time.Minute,
 		// Of the hooks alone, or of the command whatever its source.
 		Skip: []string{
-			"TestProbesSwitchedOff", "TestProbesOffBetweenPasses", "TestProbesOfOthersStayOn", "TestContainer", "TestCapabilitiesOfFiles", "TestServe",
+			"TestProbesSwitchedOff", "TestProbesOffBetweenPasses", "TestProbesOfOthersStayOn", "TestCapabilitiesOfFiles", "TestServe",
 			"TestWaitsUntilTheMachineIsRepaired", "TestMemcgThatComesLater", "TestHooksAndStockAgree",
 			"TestWorkload", "TestWorkloadLedger", "TestWorkloadLife",
 		},
@@ -105,6 +105,9 @@ var Core = map[string]map[string][]string{
 
 // BenchSuite is what make bench-vm runs.
 var BenchSuite = Suite{Package: "test/vm/bench", Tags: "guest", Timeout: 30 * time.Minute}
+
+// DistroSuite is what make test-distro runs, in systems as they are installed.
+var DistroSuite = Suite{Package: "test/distro", Tags: "guest", Timeout: 20 * time.Minute}
 
 // Name is what the suite is called in test names.
 func (s Suite) Name() string { return cmp.Or(s.As, path.Base(s.Package)) }

@@ -32,11 +32,14 @@ type Job struct {
 	Args []string
 }
 
-// A Guest is a machine to boot. Kernel, Image and Jobs are required.
+// A Guest is a machine to boot. Kernel or System, Image and Jobs are required.
 type Guest struct {
 	// Kernel is what to boot.
 	Kernel Kernel
-	// Image has what goes into the initramfs beyond busybox and init.
+	// System, if not nil, is booted instead.
+	System *System
+	// Image has what goes into the initramfs beyond busybox and init, or into the
+	// System's root.
 	Image *Image
 	// Jobs run one after another, whatever becomes of each.
 	Jobs []Job
@@ -67,7 +70,7 @@ type Handlers struct {
 }
 
 // A boot may take bootCPU of QEMU's CPU time until init runs, some ten times what
-// a kernel with lockdep takes, and bootTimeout on a clock: by a clock alone a good
+// a kernel with lockdep takes and twice what a System does, and bootTimeout on a clock: by a clock alone a good
 // boot on a busy machine looks like one that hangs.
 const (
 	bootCPU     = 90 * time.Second
@@ -92,33 +95,27 @@ func (g *Guest) Run(ctx context.Context, h Handlers) error {
 	defer os.RemoveAll(dir)
 
 	g.Image.AddBytes("jobs", 0o644, jobScript(g.Jobs))
-	g.Image.AddDir("modules")
-	for _, m := range g.Kernel.Modules {
-		g.Image.AddFile(path.Join("modules", filepath.Base(m)), 0o644, m)
-	}
-	initrd := filepath.Join(dir, "initrd")
-	if err := g.Image.WriteFile(initrd); err != nil {
-		return fmt.Errorf("write the initramfs: %w", err)
+	media, err := g.write(dir)
+	if err != nil {
+		return err
 	}
 	machine := g.Machine
 	if machine.CPUs == 0 {
-		machine = DefaultMachine()
-		if tryKVM(ctx, g.Kernel) {
-			machine = kvmMachine()
-		} else if g.Kernel.CPU != "" {
-			machine.CPU = g.Kernel.CPU
-		}
+		machine = g.machine(ctx)
 	}
 	timeout := g.Timeout
 	if timeout == 0 {
 		timeout = 10 * time.Minute
 	}
 	for boot := 1; ; boot++ {
-		disk, err := makeDisk(ctx, dir)
-		if err != nil {
-			return err
+		if g.System == nil {
+			disk, err := makeDisk(ctx, dir)
+			if err != nil {
+				return err
+			}
+			media.drives = []string{"cache=unsafe,file=" + disk}
 		}
-		err = g.boot(ctx, g.args(machine, initrd, disk), timeout, h)
+		err = g.boot(ctx, g.args(machine, media), timeout, h)
 		if !errors.Is(err, errNoInit) || boot == maxBoots || ctx.Err() != nil {
 			return err
 		}
@@ -126,6 +123,29 @@ func (g *Guest) Run(ctx context.Context, h Handlers) error {
 			h.Console(fmt.Sprintf("boot %d of %d: %v", boot, maxBoots, err))
 		}
 	}
+}
+
+// write writes the image, and returns all that a boot needs but an empty disk.
+func (g *Guest) write(dir string) (media, error) {
+	file := filepath.Join(dir, "image")
+	if s := g.System; s != nil {
+		g.Image.AddBytes("init", 0o755, systemScript)
+		if err := g.Image.writeArchive(file); err != nil {
+			return media{}, fmt.Errorf("write the image: %w", err)
+		}
+		return media{
+			kernel: s.Kernel, initrd: s.Initrd, append: "root=/dev/vda rw",
+			drives: []string{"snapshot=on,file=" + s.Disk, "read-only=on,file=" + file},
+		}, nil
+	}
+	g.Image.AddDir("modules")
+	for _, m := range g.Kernel.Modules {
+		g.Image.AddFile(path.Join("modules", filepath.Base(m)), 0o644, m)
+	}
+	if err := g.Image.WriteFile(file); err != nil {
+		return media{}, fmt.Errorf("write the initramfs: %w", err)
+	}
+	return media{kernel: g.Kernel, initrd: file, append: "cgroup_no_v1=all"}, nil
 }
 
 // boot is one boot of Run.
