@@ -99,6 +99,8 @@ var Core = map[string]map[string][]string{
 	"debian-6.12": {"stock": {
 		"TestExact", "TestForkedChildIsUnobservedFirst", "TestExecStartsAnew", "TestReclaimNeverMakesTouchedPagesCold",
 		"TestPagesOfAnotherMemcgAreUnobserved", "TestMappingsThatWalksLeaveOut", "TestClearRefsMakesNothingCold",
+		"TestMovedProcessIsNeverCold", "TestMergedPagesAreNeverCold", "TestLeaderExits", "TestIdle", "TestRegionsOfInterest",
+		"TestFilesOfAnotherMemcgAreUnobserved", "TestWithoutSwapOnlyFilesAreObserved", "TestColdSinceBefore",
 		"TestCapabilities", "TestPreflight", "TestNonleafBitIsRefused",
 	}},
 }
