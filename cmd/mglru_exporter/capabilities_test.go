@@ -75,6 +75,9 @@ func TestDropCapabilities(t *testing.T) {
 	for !strings.Contains(log.String(), "Dropped the capabilities") {
 		n, err := stderr.Read(buf)
 		log.Write(buf[:n])
+		if err != nil && strings.Contains(log.String(), "another exporter") {
+			t.Skipf("NOT TESTED: this host is being watched already:\n%s", &log)
+		}
 		if err != nil {
 			t.Fatalf("it has ended: %v\n%s", err, &log)
 		}
