@@ -172,6 +172,7 @@ func permanent(t *testing.T) {
 
 // reloads has a valid and an invalid config read again by systemctl reload.
 func reloads(t *testing.T) {
+	wait(t, "up", func() bool { status, _ := get(t, "/-/healthy"); return status == 200 })
 	pid := unit(t, "MainPID")
 	good := read(t, configPath)
 	for _, tc := range []struct{ config, want string }{{"memcgs: 1\n", "0"}, {good + "\n", "1"}} {
