@@ -45,13 +45,15 @@ func remembered(t testing.TB, s *heat.Snapshot, j judged) string {
 	t.Helper()
 	c := *s
 	c.Source, c.MemcgSet, c.Self.CPUSeconds, c.Self.BPFMemoryBytes = heat.SourceInfo{}, 0, nil, 0
+	c.Self.Since = time.Time{} // of who plays
 	c.Self.OtherWalkers = append([]heat.Walker{}, c.Self.OtherWalkers...)
 	c.Memcgs = slices.Clone(c.Memcgs)
 	for i := range c.Memcgs {
 		copied := *c.Memcgs[i]
 		m := &copied
 		c.Memcgs[i] = m
-		m.WindowEnd = m.WindowEnd.UTC().Round(0)
+		// When a memcg came under watch is told by its player's clock.
+		m.WindowEnd, m.Passes.Since = m.WindowEnd.UTC().Round(0), time.Time{}
 		m.Series = slices.Clone(m.Series)
 		for j := range m.Series {
 			m.Series[j].Bands = slices.Clone(m.Series[j].Bands)
