@@ -154,16 +154,6 @@ func (c cpuParts) add(part string, d time.Duration) {
 	c.mu.Unlock()
 }
 
-// total is the CPU time of all parts.
-func (c cpuParts) total() (all time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, d := range c.parts {
-		all += d
-	}
-	return all
-}
-
 func (c cpuParts) seconds() map[string]float64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
