@@ -69,9 +69,8 @@ func Open(procRoot string) (*Hierarchy, error) {
 	}
 	var found []*Hierarchy
 	var without, elsewhere string
-	for line := range bytes.Lines(b) {
-		m, ok := parseMount(line)
-		if !ok || !m.isCgroup() {
+	for _, m := range visibleMounts(b) {
+		if !m.isCgroup() {
 			continue
 		}
 		h := &Hierarchy{proc: procRoot, dir: m.point, prefix: strings.TrimSuffix(m.root, "/"), version: 1}

@@ -231,6 +231,7 @@ func TestOpenInCgroupNamespace(t *testing.T) {
 	}
 	for name, mountinfo := range map[string]string{
 		"beside":      lines[0] + lines[1] + lines[2],
+		"on top of":   strings.Replace(lines[2], " /../.. ", " / ", 1) + lines[2],
 		"in place of": lines[2],
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -241,8 +242,8 @@ func TestOpenInCgroupNamespace(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if pids, err := h.Procs("/kubepods.slice"); err != nil || len(pids) != 1 || h.Dir() != host.dir {
-				t.Errorf("Procs in %s: %v, %v, want one, of the host's root", h.Dir(), pids, err)
+			if pids, err := h.Procs("/kubepods.slice"); err != nil || len(pids) != 1 || h.Dir() != host.dir || h.above != 2 {
+				t.Errorf("Procs in %s, %d above our root: %v, %v, want one, of the host's root, 2 above", h.Dir(), h.above, pids, err)
 			}
 		})
 	}

@@ -24,6 +24,27 @@ func (m *mount) isCgroup() bool {
 // shows with "..", and its path is not known.
 func (m *mount) outside() bool { return slices.Contains(strings.Split(m.root, "/"), "..") }
 
+// visibleMounts returns the mounts in a mountinfo file that no later one has been mounted
+// on. A container that has the host's cgroups as a volume has it on its own mount of
+// them: a look at the mount point sees the volume.
+func visibleMounts(b []byte) []mount {
+	var all []mount
+	last := map[string]int{}
+	for line := range bytes.Lines(b) {
+		if m, ok := parseMount(line); ok {
+			last[m.point] = len(all)
+			all = append(all, m)
+		}
+	}
+	visible := all[:0]
+	for i, m := range all {
+		if last[m.point] == i {
+			visible = append(visible, m)
+		}
+	}
+	return visible
+}
+
 // parseMount parses a line of mountinfo, false if it is none:
 //
 //	35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
