@@ -86,7 +86,7 @@ var errSelf = errors.New("it cannot be asked about")
 func (r *Referenced) compare(tgid, other int) (order int, err error) {
 	one, err := r.fs.Task(tgid)
 	if err != nil {
-		return 0, fmt.Errorf("process %d: %w: %s", tgid, errSelf, err)
+		return 0, fmt.Errorf("process %d: %w: %s", tgid, errSelf, err.Error()) // gone(err) is about the other
 	}
 	two, err := r.fs.Task(other)
 	if err != nil {

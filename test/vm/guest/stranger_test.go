@@ -102,16 +102,6 @@ func judge(t *testing.T, cmd *exec.Cmd) (ok bool, text string) {
 	return code != 4, text
 }
 
-// try runs a command, which may end with exit code 0 or 1.
-func try(t *testing.T, cmd *exec.Cmd) (ok bool, text string) {
-	t.Helper()
-	code, text := output(t, cmd)
-	if code > 1 {
-		t.Fatalf("%v ends with %d:\n%s", cmd, code, text)
-	}
-	return code == 0, text
-}
-
 func output(t *testing.T, cmd *exec.Cmd) (code int, text string) {
 	t.Helper()
 	out, err := cmd.CombinedOutput()
