@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -38,7 +39,7 @@ func limitMemory(limitOf memlimit.Provider, log *slog.Logger) {
 	case errors.Is(err, memlimit.ErrNoLimit):
 	case err != nil:
 		log.Info("Memory limit of the cgroup not known", "err", err)
-	case limit > 0:
+	case limit > 0 && limit < math.MaxInt64: // cgroup v1 has no word for none
 		log.Info("Limited Go's memory", "bytes", limit)
 	}
 }
