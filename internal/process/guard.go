@@ -26,8 +26,11 @@ const (
 	// impatience is the same while another read hangs, so that many processes that
 	// block delay the others little more than one does.
 	impatience = 500 * time.Millisecond
-	// blockedRest is for how long a process is left alone after its read came back.
-	blockedRest = 10 * time.Minute
+	// blockedRest is for how long a process is left alone at most after its read came
+	// back, and blockedTimes how many times as long as the read hung: a machine that is
+	// merely busy soon has it read again.
+	blockedRest  = 10 * time.Minute
+	blockedTimes = 10
 	// MaxBlocked is how many reads may hang at the same time, each on a thread of its
 	// own. With that many, no process is read any more until one comes back.
 	MaxBlocked = 256
@@ -36,6 +39,7 @@ const (
 // A Guard runs reads that may hang, on goroutines that it can abandon.
 type Guard struct {
 	patience, impatience, rest time.Duration
+	times                      float64
 
 	closed context.Context
 	close  context.CancelFunc
@@ -57,7 +61,7 @@ type call struct {
 func NewGuard() *Guard {
 	closed, close := context.WithCancel(context.Background())
 	return &Guard{
-		closed: closed, close: close, patience: patience, impatience: impatience, rest: blockedRest,
+		closed: closed, close: close, patience: patience, impatience: impatience, rest: blockedRest, times: blockedTimes,
 		blocked: map[int]*call{}, used: map[int]time.Duration{},
 	}
 }
@@ -118,7 +122,7 @@ func (g *Guard) begin(pid int, now time.Time) (time.Duration, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if b := g.blocked[pid]; b != nil {
-		if b.returned.IsZero() || now.Sub(b.returned) < g.rest {
+		if b.returned.IsZero() || now.Sub(b.returned) < g.restAfter(b) {
 			return 0, fmt.Errorf("process %d: %w", pid, ErrBlocked)
 		}
 		delete(g.blocked, pid)
@@ -130,6 +134,11 @@ func (g *Guard) begin(pid int, now time.Time) (time.Duration, error) {
 		return g.impatience, nil
 	}
 	return g.patience, nil
+}
+
+// restAfter returns for how long a process is left alone after a read that hung.
+func (g *Guard) restAfter(c *call) time.Duration {
+	return time.Duration(min(float64(g.rest), g.times*float64(c.returned.Sub(c.since))))
 }
 
 // abandon notes that a read hangs, and reports whether it still does.
@@ -183,7 +192,7 @@ func (g *Guard) Blocked() []Blocked {
 		switch {
 		case c.returned.IsZero():
 			all = append(all, Blocked{pid, c.since})
-		case time.Since(c.returned) >= g.rest:
+		case time.Since(c.returned) >= g.restAfter(c):
 			delete(g.blocked, pid)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // quick returns a Guard with little patience.
 func quick() *Guard {
 	g := NewGuard()
-	g.patience, g.impatience, g.rest = 20*time.Millisecond, 10*time.Millisecond, time.Hour
+	g.patience, g.impatience, g.rest, g.times = 20*time.Millisecond, 10*time.Millisecond, time.Hour, 1e9
 	return g
 }
 
@@ -52,6 +52,15 @@ func TestGuardAbandonsAReadThatHangs(t *testing.T) {
 	g.rest = 0
 	if _, err := g.Run(t.Context(), 1, nil, func() error { return nil }); err != nil {
 		t.Errorf("after a rest: %v", err)
+	}
+}
+
+func TestGuardRestsAsLongAsReadsHang(t *testing.T) {
+	g, begin := NewGuard(), time.Unix(1000, 0)
+	for hung, want := range map[time.Duration]time.Duration{3 * time.Second: 30 * time.Second, time.Hour: 10 * time.Minute} {
+		if got := g.restAfter(&call{since: begin, returned: begin.Add(hung)}); got != want {
+			t.Errorf("after %v a process is left alone for %v, want %v", hung, got, want)
+		}
 	}
 }
 
