@@ -39,7 +39,7 @@ LDFLAGS = -s -w -X $V.Version=$(VERSION) \
 	-X $V.BuildUser=$(or $(USER),$(shell id -un))@$(shell uname -n) \
 	-X $V.BuildDate=$(shell git log -1 --format=%cd --date=format:%Y%m%d-%H:%M:%S 2>/dev/null)
 
-SCRIPTS = $(wildcard scripts/* .ci/run) test/distro/rootfs test/vm/kernel/build test/vm/kernel/fetch test/vm/init.sh test/vm/system.sh \
+SCRIPTS = $(filter-out %.go,$(wildcard scripts/* .ci/run)) test/distro/rootfs test/vm/kernel/build test/vm/kernel/fetch test/vm/init.sh test/vm/system.sh \
 	test/vm/cmd/vmdemo/demo.sh
 
 # The parts of test and what test-all has beyond them, in their order. Each is a
