@@ -96,8 +96,10 @@ test-unit: ## unit tests, most of them with the race detector, and the heatmap p
 	@status=0; $(GOTEST) -race $$(go list ./... | grep -vxE "$$(go list $(NO_RACE) | paste -sd '|')") || status=1; \
 	$(GOTEST) $(NO_RACE) || status=1; exit $$status
 
+# With -short the model test of the tracker has a tenth of its histories: all of them
+# take the race detector ten minutes.
 test-race: ## the race detector on the unit tests that test-unit runs without
-	@$(GOTEST) -race $(NO_RACE)
+	@$(GOTEST) -race -short $(NO_RACE)
 
 test-dashboards: ## every query of dashboards, rules and alerts, with a real Prometheus
 	@scripts/deps go prometheus
