@@ -154,6 +154,7 @@ func openReplay(cfg *config.Config, f follower, log *slog.Logger) (monitor, erro
 		Cgroups:     r,
 		Processes:   r,
 		Generations: r.Generations,
+		FailReasons: source.Reasons(h.Source),
 		SkipReasons: h.SkipReasons,
 		Now:         r.Now,
 		Script:      r,

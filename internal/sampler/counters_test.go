@@ -1,6 +1,12 @@
 package sampler
 
-import "testing"
+import (
+	"log/slog"
+	"testing"
+
+	"mglru_exporter/internal/config"
+	"mglru_exporter/internal/source"
+)
 
 // TestWhatPassesMissIsCounted looks at the counters that tell why memory reads
 // unobserved.
@@ -22,5 +28,27 @@ func TestWhatPassesMissIsCounted(t *testing.T) {
 	}
 	if p.Skips[notWalked] != 3 {
 		t.Errorf("skips %v, want 3 of a process that was not walked", p.Skips)
+	}
+}
+
+// TestFailureReasonsOfAReplay: their counters begin at 0 for the reasons of the source
+// that was recorded, and no others.
+func TestFailureReasonsOfAReplay(t *testing.T) {
+	m := newMachine()
+	m.add(1, "/a", 100, 10)
+	cfg, err := config.Parse("test", []byte(entries("/a")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(cfg, m, Deps{Cgroups: m, Processes: m, FailReasons: source.Reasons("stock"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	discover(t, s)
+	got := group1(t, s, "/a").Passes.Failures
+	for reason, want := range map[string]bool{source.ReasonDisabled: true, source.ReasonProbesOff: false, residencyFailed: true} {
+		if _, ok := got[reason]; ok != want {
+			t.Errorf("a counter of %s: %v, want %v", reason, ok, want)
+		}
 	}
 }

@@ -31,6 +31,9 @@ type Deps struct {
 	// Unread returns what a process has in memory, where its pages cannot be read; nil
 	// if that cannot be asked.
 	Unread func(tgid int) (*heat.Residency, error)
+	// FailReasons are the failure reasons of the source; nil for those of the source by
+	// its name. A replay has the recorded source's.
+	FailReasons []string
 	// SkipReasons are the skip reasons whose counters exist from the start.
 	SkipReasons []string
 	// Generations lists the kernel's generations of all memcgs; nil for none.
@@ -136,6 +139,9 @@ func New(cfg *config.Config, src source.Source, deps Deps) (*Sampler, error) {
 		since:     time.Now(),
 	}
 	s.plan.Store(p)
+	if s.deps.FailReasons == nil {
+		s.deps.FailReasons = source.Reasons(src.Info().Name)
+	}
 	if s.deps.Now == nil {
 		s.deps.Now = time.Now
 	}
@@ -377,7 +383,7 @@ func (s *Sampler) ensure(c memcg.Group, entry *config.Memcg, cfg *config.Config,
 		}
 		return nil
 	}
-	g, err := newGroup(c, entry, cfg, source.Reasons(s.src.Info().Name), s.deps.SkipReasons)
+	g, err := newGroup(c, entry, cfg, s.deps.FailReasons, s.deps.SkipReasons)
 	if err != nil {
 		return err
 	}

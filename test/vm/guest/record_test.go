@@ -151,6 +151,7 @@ func TestRecordAndReplay(t *testing.T) {
 	}
 	replayed, err := sampler.New(cfg, play.Source(), sampler.Deps{
 		Cgroups: play, Processes: play, Now: play.Now, Generations: play.Generations,
+		FailReasons: source.Reasons(h.Source),
 		SkipReasons: h.SkipReasons, Visit: seen.visit, Log: testLog(t),
 	})
 	if err != nil {
