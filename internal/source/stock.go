@@ -165,16 +165,17 @@ func (s *Stock) ageNode(ctx context.Context, w *writer, req Request, node int, w
 		swappiness = 200
 	}
 	g, fresh, err := s.gens.lookup(req.Path, req.Inode)
+	again := false
 	for try := 1; ; try++ {
 		if err != nil {
 			return err
 		}
 		seq, ok := g.seqs[node]
-		if !ok && fresh {
+		if !ok && fresh && again {
 			return &Failure{Reason: ReasonKernel, Err: fmt.Errorf("%s does not list node %d of %s", s.gens.file, node, name.Escape(req.Path))}
 		}
-		if !ok { // the node has come since
-			fresh = true
+		if !ok { // the node has come since, or the memcg went while the file was read
+			fresh, again = true, true
 			g, err = s.gens.read(req.Path, req.Inode)
 			continue
 		}
