@@ -140,7 +140,12 @@ func (s *Stock) Age(ctx context.Context, req Request) (Outcome, error) {
 }
 
 // age ages each node of the mask in turn.
-func (s *Stock) age(ctx context.Context, req Request, nodes uint64, walked func() uint64) error {
+func (s *Stock) age(ctx context.Context, req Request, nodes uint64, walked func() uint64) (err error) {
+	leave, err := enterInitialCgroups("/proc")
+	if err != nil {
+		return &Failure{Reason: ReasonKernel, Err: err}
+	}
+	defer func() { err = errors.Join(err, leave()) }()
 	w, err := openWriter(s.gens.file)
 	if err != nil {
 		return &Failure{Reason: ReasonKernel, Err: err}
