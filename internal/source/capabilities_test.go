@@ -22,6 +22,7 @@ func TestCapabilitiesThatAreKept(t *testing.T) {
 		{"stock", all, admin | ptrace | read},
 		{"stock", admin | ptrace | override, admin | ptrace | override},
 		{"referenced", all, ptrace | override},
+		{"referenced", admin | override, admin | override},
 		{"replay", all, 0},
 		{"hooks", 0, 0},
 	} {
