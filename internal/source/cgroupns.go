@@ -8,6 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// initialCgroups is the inode of the initial cgroup namespace, the same on each machine
+// (PROC_CGROUP_INIT_INO in include/linux/proc_ns.h). To know it spares a look at process
+// 1, which takes CAP_SYS_PTRACE.
+const initialCgroups = 0xEFFFFFFB
+
 // enterInitialCgroups moves the calling thread, which must be locked to its goroutine,
 // into the cgroup namespace of process 1, and returns what moves it back. Since Linux
 // 7.3 debugfs' lru_gen takes only memcgs below the root of the writer's cgroup
@@ -23,6 +28,9 @@ func enterInitialCgroups(procRoot string) (leave func() error, err error) {
 		return stay, err
 	}
 	defer own.close()
+	if own.inode == initialCgroups {
+		return stay, nil
+	}
 	initial, err := openNamespace(procRoot + "/1/ns/cgroup")
 	if err != nil {
 		return stay, err
