@@ -32,7 +32,7 @@ func TestEnterInitialCgroups(t *testing.T) {
 	}
 	initial, err := os.Readlink("/proc/1/ns/cgroup")
 	if err != nil {
-		t.Fatal(err)
+		t.Skip("NOT TESTED here, but by TestContainer in a guest: ", err)
 	}
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		t.Skip("NOT TESTED: no cgroup namespaces here: ", err)
