@@ -223,7 +223,7 @@ var notes = map[string]note{
 		`mglru_memcgs_matched == 0`,
 	},
 	"mglru_memcgs_omitted": {
-		"Memcgs that nobody watches because there are too many.", "memcgs",
+		"Memcgs left unwatched because there are too many.", "memcgs",
 		"They have no series at all, so nothing else tells of them.",
 		`mglru_memcgs_omitted > 0`,
 	},

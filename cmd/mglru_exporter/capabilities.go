@@ -28,8 +28,8 @@ func capabilityNames() []string {
 		wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore`)
 }
 
-// parseCapabilities returns a bit for each of the names, which are those of
-// capabilities(7) with or without CAP_, in any case.
+// parseCapabilities returns a bit for each named capability. Names are as in
+// capabilities(7), with or without CAP_, in upper or lower case.
 func parseCapabilities(names []string) (mask uint64, err error) {
 	known := capabilityNames()
 	for _, name := range names {

@@ -42,8 +42,8 @@ func TestBindsLow(t *testing.T) {
 	}
 }
 
-// TestDropCapabilities drops them in a process of its own, whose every thread then
-// has what source referenced needs and what is to be kept.
+// TestDropCapabilities starts the exporter. Each of its threads then has only what
+// source referenced needs and what is to be kept.
 func TestDropCapabilities(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("NOT TESTED: needs root, to have capabilities")
